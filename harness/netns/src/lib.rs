@@ -1,0 +1,1 @@
+//! Namespaces, veth pairs, the lifeline, taps.

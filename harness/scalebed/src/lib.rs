@@ -1,0 +1,1 @@
+//! Plan, apply, run, judge, report: the scalebed command.

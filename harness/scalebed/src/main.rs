@@ -1,0 +1,2 @@
+//! The `scalebed` command.
+fn main() {}

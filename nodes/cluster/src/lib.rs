@@ -1,0 +1,1 @@
+//! Who is alive and who leads: heartbeats, election, matrix agreement, fence and barrier.

@@ -1,0 +1,2 @@
+//! The `mho` node process.
+fn main() {}

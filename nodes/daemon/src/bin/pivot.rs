@@ -1,0 +1,2 @@
+//! The `pivot` node process.
+fn main() {}

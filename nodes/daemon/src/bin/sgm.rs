@@ -1,0 +1,2 @@
+//! The `sgm` node process.
+fn main() {}

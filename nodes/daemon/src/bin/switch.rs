@@ -1,0 +1,2 @@
+//! The `switch` node process.
+fn main() {}

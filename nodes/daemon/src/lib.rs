@@ -1,0 +1,1 @@
+//! The shell around an engine: event loop, control socket, journal, clock.

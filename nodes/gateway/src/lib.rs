@@ -1,0 +1,1 @@
+//! The Security Gateway Module: connections, rulebase, NAT, ownership, correction, HyperSync.

@@ -1,0 +1,1 @@
+//! The MHO: port roles, dispatch, fence, downlink adjacency.

@@ -1,0 +1,1 @@
+//! The ElasticXL member: a gateway plus the pivot's decision, handover and takeover.

@@ -1,0 +1,1 @@
+//! The LAG-aware L2 switch of a network.

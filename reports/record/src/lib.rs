@@ -1,0 +1,1 @@
+//! The data of a run: history, operations, observations, verdicts, the record.

@@ -1,0 +1,1 @@
+//! A record as HTML, Markdown, JSON and JUnit; the comparison of two labs.

@@ -1,0 +1,1 @@
+//! Suites over both worlds: beliefs about the kernel, mutants, layers, tidiness.

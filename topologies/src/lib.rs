@@ -1,0 +1,1 @@
+//! Labs and scenarios: as written, validated, addressed.

@@ -1,0 +1,1 @@
+//! Schedule and TCP pair: the generator as an engine.

@@ -1,0 +1,1 @@
+//! The packet generator's process.

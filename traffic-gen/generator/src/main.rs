@@ -1,0 +1,2 @@
+//! The `traffic-gen` process.
+fn main() {}

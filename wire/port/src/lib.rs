@@ -1,0 +1,1 @@
+//! Raw packet input and output behind one small trait, and its backends.
