@@ -1,1 +1,15 @@
-//! Who is alive and who leads: heartbeats, election, matrix agreement, fence and barrier.
+//! Who is alive and who leads: member states, heartbeats, election, and the agreement on the matrix with its fence and
+//! barrier. Knows nothing of flows.
+//!
+//! [`ClusterMember`] is composed into a gateway engine, [`ClusterOrchestrator`] into an orchestrator engine. Both are
+//! pure: messages and time in, [`Step`]s out.
+
+mod config;
+mod member;
+mod orchestrator;
+mod step;
+
+pub use config::{Ablations, NodeConfig};
+pub use member::ClusterMember;
+pub use orchestrator::ClusterOrchestrator;
+pub use step::{Port, Step};

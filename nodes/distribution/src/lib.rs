@@ -1,1 +1,6 @@
-//! The distribution hash: mode and fields to bucket to ordered members; matrix, weights, re-deal.
+//! THE hash: mode and fields of a packet to a key, a bucket, and its members; the matrix and how it is dealt again.
+
+pub mod key;
+pub mod matrix;
+
+pub use key::{Facing, Policy};

@@ -1,1 +1,1 @@
-//! Engines on cables in virtual time.
+//! Engines on cables in virtual time. Knows only `dyn Engine`.

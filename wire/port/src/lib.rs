@@ -1,1 +1,2 @@
-//! Raw packet input and output behind one small trait, and its backends.
+//! Raw packet input and output behind one small trait, and its backends: AF_PACKET with recvmmsg and sendmmsg (the
+//! default), pnet's datalink channel (the plain reference), and memory (tests).

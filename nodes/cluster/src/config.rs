@@ -1,0 +1,44 @@
+//! What a node of a cluster is told at its start.
+
+use scalebed_frame::{Incarnation, MemberId, MhoId, NodeId};
+use scalebed_topologies::lab::{self, Architecture};
+use serde::{Deserialize, Serialize};
+
+/// Configuration of a member or orchestrator process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeConfig {
+    /// Its name in the lab.
+    pub name: String,
+    /// Who it is.
+    pub id: NodeId,
+    /// Its first incarnation in this life of the process. The starter counts starts and gives `start * 256`; the node
+    /// itself adds one each time it comes back from being fenced.
+    pub incarnation: Incarnation,
+    /// Which architecture.
+    pub architecture: Architecture,
+    /// Security Group.
+    pub group: lab::Group,
+    /// Digest of the configuration that members compare before a join (cloning only compares, for now).
+    pub config_digest: u64,
+    /// Networks.
+    pub networks: Vec<lab::Network>,
+    /// Its ports, in order of port index.
+    pub ports: Vec<lab::Port>,
+    /// Members that the lab starts at boot: the first author waits for them.
+    pub starters: Vec<MemberId>,
+    /// Every orchestrator of the lab.
+    pub orchestrators: Vec<MhoId>,
+    /// Safeguards switched off, for tests that prove their worth.
+    pub ablations: Ablations,
+}
+
+/// Safeguards that a test may switch off. All false in every real run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ablations {
+    /// MHOs and members take frames of members that are not admitted.
+    pub no_fence: bool,
+    /// New owners process at Prepare, without waiting for Activate.
+    pub no_barrier: bool,
+    /// A woken node goes on as if nothing had happened.
+    pub no_self_fence: bool,
+}

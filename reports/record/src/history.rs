@@ -1,0 +1,176 @@
+//! The history: everything that was done or declared, on one clock.
+
+use scalebed_frame::control::{Admitted, Matrix};
+use scalebed_frame::{Generation, NodeId};
+use serde::{Deserialize, Serialize};
+
+use crate::traffic::{GeneratorReport, Schedule};
+
+/// A run's history, in order of time. Written as JSON lines, one [`Entry`] a line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// Every entry.
+    pub entries: Vec<Entry>,
+}
+
+/// One line of the history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, ns of CLOCK_MONOTONIC (virtual time on the fabric).
+    pub at: u64,
+    /// What.
+    pub fact: Fact,
+}
+
+/// Something that was done, declared or read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fact {
+    /// A phase of the run began.
+    Phase(String),
+    /// The traffic that will be offered.
+    Schedule(Schedule),
+    /// An operation was done to the lab, between `before` and `after`.
+    Operation {
+        /// Index of the scenario's event; `None` for the return half of a hang.
+        event: Option<u32>,
+        /// In words: `kill sgm-1-03`.
+        text: String,
+        /// The node it was done to, as in the lab.
+        node: String,
+        /// Clock before the injecting call.
+        before: u64,
+        /// Clock after it.
+        after: u64,
+        /// How it was proved in force: `pidfd readable`, `carrier down at mho1`, ...
+        proof: String,
+    },
+    /// A node declared something (class D evidence).
+    Declared {
+        /// The node's name.
+        node: String,
+        /// The node's own event, as text for people.
+        text: String,
+        /// The part that checkers and reports use.
+        what: Declared,
+    },
+    /// A control frame that a tap saw, reduced (class T evidence).
+    Heard(Heard),
+    /// A cable's counters, read over netlink, at the end: frames that each end put in, and what the tap at the other end
+    /// got out.
+    Ledger {
+        /// The cable's index in the lab.
+        cable: u16,
+        /// `tx_packets` of end a since the taps were opened.
+        put_in_a: u64,
+        /// Frames at the tap of end b.
+        got_out_b: u64,
+        /// `tx_packets` of end b.
+        put_in_b: u64,
+        /// Frames at the tap of end a.
+        got_out_a: u64,
+    },
+    /// Frames that a tap's socket dropped: the run can't be judged if there are any.
+    TapDrops {
+        /// How many.
+        frames: u64,
+    },
+    /// A loop of a node or of the harness ran late.
+    Stall {
+        /// Whose.
+        who: String,
+        /// By how much, ns.
+        late: u64,
+    },
+    /// The generator's account.
+    Generator(GeneratorReport),
+    /// A real kernel TCP transfer through the cluster.
+    Transfer {
+        /// From.
+        from: String,
+        /// To.
+        to: String,
+        /// Bytes asked for.
+        bytes: u64,
+        /// Did exactly the right bytes arrive?
+        intact: bool,
+        /// How long it took, ns.
+        took: u64,
+        /// If it failed, how.
+        error: Option<String>,
+    },
+    /// A node's own account of itself at the end: annotates, never proves.
+    Counters {
+        /// The node's name.
+        node: String,
+        /// Drops by reason.
+        drops: std::collections::BTreeMap<String, u64>,
+        /// Everything else that it counts.
+        counters: std::collections::BTreeMap<String, u64>,
+    },
+    /// A remark for the report.
+    Note(String),
+}
+
+/// What a node declared, without node code: the judge's own words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Declared {
+    /// Its configuration is taken and its ports are known.
+    Ready,
+    /// Its state.
+    State(String),
+    /// Took (true) or gave up the SMO / pivot role.
+    Smo(bool),
+    /// Accepted a matrix.
+    Accepted {
+        /// Generation.
+        generation: Generation,
+        /// Digest.
+        digest: u64,
+        /// Who is admitted.
+        admitted: Vec<Admitted>,
+    },
+    /// Its barrier ended.
+    Activated(Generation),
+    /// As author: sent the first Prepare.
+    Prepared(Generation),
+    /// Declared a node dead.
+    Dead(NodeId),
+    /// Fenced itself.
+    Fenced(String),
+    /// Announced addresses.
+    Announced,
+    /// A planned move ended at its new owner, with so many entries.
+    Moved {
+        /// The generation.
+        generation: Generation,
+        /// Entries.
+        entries: u32,
+    },
+    /// Anything else.
+    Other,
+}
+
+/// A control frame, reduced to what invariants need.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heard {
+    /// A heartbeat showed this for the first time (changes only; the first heartbeat of each sender too).
+    Heartbeat {
+        /// Who.
+        from: NodeId,
+        /// Accepted generation.
+        accepted: Generation,
+        /// Activated generation.
+        activated: Generation,
+        /// Digest.
+        digest: u64,
+        /// State.
+        state: String,
+        /// Claims the SMO role.
+        smo: bool,
+    },
+    /// A matrix on the wire, the first time.
+    Matrix(Matrix),
+}

@@ -1,0 +1,328 @@
+//! A validated, addressed lab: every node, port and cable has its name and address; nothing is left to decide.
+
+use std::net::Ipv4Addr;
+
+use scalebed_frame::{DistributionMode, GroupId, Mac, MemberId, MhoId, NetworkId, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// Which of the two architectures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Orchestrators spread traffic over Security Gateway Modules.
+    Maestro,
+    /// One pivot member receives everything and hands it out.
+    ElasticXl,
+}
+
+/// A validated lab.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lab {
+    /// Its name, as in `maestro-single-site`.
+    pub name: String,
+    /// Which architecture.
+    pub architecture: Architecture,
+    /// The Security Group (ElasticXL: the cluster).
+    pub group: Group,
+    /// Its networks, in order of id; ids start at 1.
+    pub networks: Vec<Network>,
+    /// Every node, in order: orchestrators, members, switches, hosts, the generator.
+    pub nodes: Vec<Node>,
+    /// Every cable; the index is the cable's id.
+    pub cables: Vec<Cable>,
+    /// Every choice of ours that the vendor has not published and that this lab uses, for the report.
+    pub emulated: Vec<String>,
+}
+
+/// A Security Group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// Distribution mode of the group.
+    pub distribution: DistributionMode,
+    /// Do ports take part in the key?
+    pub l4: bool,
+    /// Buckets of the matrix, 512 by default.
+    pub buckets: u16,
+    /// Re-deal on a change.
+    pub redeal: Redeal,
+    /// Age at which a connection is synced to its backup, ms.
+    pub sync_delay_ms: u32,
+    /// HA time unit, ms.
+    pub unit_ms: u32,
+    /// Units of silence after which a node is dead.
+    pub dead_units: u32,
+    /// Policy, first match decides; no match drops.
+    pub rules: Vec<Rule>,
+    /// Address translation.
+    pub nat: Vec<HideNat>,
+    /// ElasticXL: which wire carries handovers.
+    pub pivot_forward: PivotForward,
+    /// ElasticXL: how the pivot chooses.
+    pub sticky: Sticky,
+}
+
+/// How a matrix is dealt again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Redeal {
+    /// Only what must move moves.
+    MinimalMove,
+    /// Everything is dealt anew.
+    Full,
+}
+
+/// Which wire carries handovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PivotForward {
+    /// The sync network, under the shim.
+    Sync,
+    /// The data network, to the member's own MAC.
+    Data,
+}
+
+/// How the pivot chooses a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sticky {
+    /// The connections that sync gave it, then the matrix.
+    Table,
+    /// The matrix only.
+    Hash,
+}
+
+/// A rule of the policy. `None` matches everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Source prefix.
+    pub src: Option<Prefix>,
+    /// Destination prefix.
+    pub dst: Option<Prefix>,
+    /// `tcp`, `udp`, `icmp` by IP number.
+    pub protocol: Option<u8>,
+    /// Destination ports, both ends included.
+    pub dst_ports: Option<(u16, u16)>,
+    /// Accept or drop.
+    pub accept: bool,
+}
+
+/// An IPv4 prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Prefix {
+    /// Network address, host bits zero.
+    pub address: Ipv4Addr,
+    /// Length, 0..=32.
+    pub length: u8,
+}
+
+impl Prefix {
+    /// Does it hold `address`?
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
+        u32::from(address) & mask == u32::from(self.address) & mask
+    }
+}
+
+/// Hide NAT: sources behind `from` that leave to `to` take the cluster's address there, each member its own ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HideNat {
+    /// Where clients are.
+    pub from: NetworkId,
+    /// Where they leave.
+    pub to: NetworkId,
+    /// The address they take.
+    pub address: Ipv4Addr,
+    /// All NAT ports, both ends included; split evenly into a range a member number.
+    pub ports: (u16, u16),
+}
+
+/// What a network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkRole {
+    /// Faces users: topology internal.
+    Inside,
+    /// Faces the world: topology external.
+    Outside,
+    /// Management: its traffic goes to the SMO.
+    Management,
+}
+
+/// A network of the lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its id, from 1.
+    pub id: NetworkId,
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: NetworkRole,
+    /// Its subnet.
+    pub subnet: Prefix,
+    /// The cluster's one address on it.
+    pub cluster_ip: Ipv4Addr,
+    /// The cluster's one MAC on it (VMAC of Maestro, cluster MAC of ElasticXL).
+    pub cluster_mac: Mac,
+    /// Remote prefixes that are reached through a next hop on this network.
+    pub routes: Vec<Route>,
+}
+
+/// A static route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// To where.
+    pub prefix: Prefix,
+    /// Through whom.
+    pub via: Ipv4Addr,
+}
+
+/// A node of the lab: one namespace each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name: `mho1`, `sgm-1-01`, `member-1-01`, `sw-inside`, `inside-1`, `generator`.
+    pub name: String,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Its ports; the index is the engine's `PortIndex`.
+    pub ports: Vec<Port>,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeKind {
+    /// An orchestrator.
+    Mho(MhoId),
+    /// A member: SGM of Maestro, member of ElasticXL.
+    Member(MemberId),
+    /// The switch of a network; [`NetworkId::SYNC`] for the sync network of ElasticXL.
+    Switch(NetworkId),
+    /// A host with the kernel's own stack.
+    Host(Host),
+    /// The packet generator: one port on the inside, one on the outside.
+    Generator,
+}
+
+impl NodeKind {
+    /// The id in the agreement, of members and orchestrators.
+    #[must_use]
+    pub fn id(&self) -> Option<NodeId> {
+        match self {
+            Self::Mho(mho) => Some((*mho).into()),
+            Self::Member(member) => Some((*member).into()),
+            Self::Switch(_) | Self::Host(_) | Self::Generator => None,
+        }
+    }
+}
+
+/// A kernel host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its network.
+    pub network: NetworkId,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// A port of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Interface name, at most 15 characters.
+    pub name: String,
+    /// What it is for.
+    pub role: PortRole,
+    /// Its own MAC.
+    pub mac: Mac,
+    /// 1500 on hosts' cables, 1600 where frames carry the shim.
+    pub mtu: u16,
+    /// Its cable: an index of [`Lab::cables`].
+    pub cable: u16,
+}
+
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortRole {
+    /// MHO: a leg of the static bond into a network's switch.
+    Uplink(NetworkId),
+    /// MHO: to a member.
+    DownlinkTo(MemberId),
+    /// MHO: to the other MHO.
+    Pair,
+    /// Member of Maestro: to an MHO.
+    Downlink(MhoId),
+    /// Member of ElasticXL: on a data network.
+    Data(NetworkId),
+    /// Member of ElasticXL: on the sync network.
+    Sync,
+    /// Switch: a leg of the bond towards the MHOs (static, XOR).
+    BondLeg,
+    /// Switch: a single station (a member, a host, the generator).
+    Access,
+    /// Host or generator: its only port on this network.
+    Station(NetworkId),
+}
+
+/// A cable: one veth pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cable {
+    /// `a--b`, names of the two nodes, with port names where a pair has several cables.
+    pub name: String,
+    /// One end.
+    pub a: End,
+    /// The other end.
+    pub b: End,
+}
+
+/// One end of a cable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct End {
+    /// Index of [`Lab::nodes`].
+    pub node: u16,
+    /// Index of the node's ports.
+    pub port: u16,
+}
+
+impl Lab {
+    /// The node of this name.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<(usize, &Node)> {
+        self.nodes.iter().enumerate().find(|(_, node)| node.name == name)
+    }
+
+    /// The node with this id in the agreement.
+    #[must_use]
+    pub fn by_id(&self, id: NodeId) -> Option<(usize, &Node)> {
+        self.nodes.iter().enumerate().find(|(_, node)| node.kind.id() == Some(id))
+    }
+
+    /// Every member, in order of id.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberId> {
+        let mut members: Vec<_> =
+            self.nodes.iter().filter_map(|node| node.kind.id().and_then(NodeId::member)).collect();
+        members.sort();
+        members
+    }
+
+    /// Every orchestrator, in order of id.
+    #[must_use]
+    pub fn orchestrators(&self) -> Vec<MhoId> {
+        let mut mhos: Vec<_> = self.nodes.iter().filter_map(|node| node.kind.id().and_then(NodeId::mho)).collect();
+        mhos.sort();
+        mhos
+    }
+
+    /// The network of this id.
+    #[must_use]
+    pub fn network(&self, id: NetworkId) -> Option<&Network> {
+        self.networks.iter().find(|network| network.id == id)
+    }
+
+    /// The network of this role.
+    #[must_use]
+    pub fn role(&self, role: NetworkRole) -> Option<&Network> {
+        self.networks.iter().find(|network| network.role == role)
+    }
+}

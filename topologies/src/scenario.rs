@@ -1,0 +1,161 @@
+//! A validated scenario: what runs on a lab, when what is broken, and what must come of it.
+
+use scalebed_frame::{DistributionMode, MemberId, MhoId};
+use serde::{Deserialize, Serialize};
+
+/// A validated scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// One sentence for the report.
+    pub about: String,
+    /// The lab's name.
+    pub lab: String,
+    /// Changes to the lab's group.
+    pub overrides: Overrides,
+    /// Members that are cabled but not started at first.
+    pub absent: Vec<MemberId>,
+    /// Offered load.
+    pub traffic: Traffic,
+    /// Length of the baseline before the first event, ms, counted from the end of the warm-up.
+    pub baseline_ms: u64,
+    /// Quiet time after the last event, ms.
+    pub settle_ms: u64,
+    /// Events, in order of time.
+    pub events: Vec<Event>,
+    /// What the run must show.
+    pub expect: Expect,
+    /// Also run kernel TCP transfers through the cluster.
+    pub kernel_transfers: bool,
+}
+
+/// Changes to the lab's group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Overrides {
+    /// Distribution mode.
+    pub distribution: Option<DistributionMode>,
+    /// Ports in the key.
+    pub l4: Option<bool>,
+    /// Switch the lab's hide NAT on (it is described in the lab) or off.
+    pub hide_nat: Option<bool>,
+    /// HA time unit, ms.
+    pub unit_ms: Option<u32>,
+    /// Delayed sync, ms.
+    pub sync_delay_ms: Option<u32>,
+}
+
+/// Offered load: numbers of flows and packets a second each way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// UDP probe flows.
+    pub probes: u32,
+    /// Their rate, packets a second each way.
+    pub probe_rate: u32,
+    /// Population flows, half UDP, half TCP.
+    pub population: u32,
+    /// Their rate.
+    pub population_rate: u32,
+    /// Share of the population that starts spread over the run instead of at its beginning, percent: young connections.
+    pub young_percent: u32,
+}
+
+impl Traffic {
+    /// The small-machine profile of the measurement rules.
+    pub const SMALL: Self =
+        Self { probes: 32, probe_rate: 200, population: 2_000, population_rate: 2, young_percent: 20 };
+}
+
+/// Something done to the lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, ms after the end of the baseline's start (the phase clock of the run).
+    pub at_ms: u64,
+    /// What.
+    pub action: Action,
+    /// Its declared outcome class.
+    pub outcome: Outcome,
+    /// Generations that it must make (by all its consequences).
+    pub generations: u32,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The process dies, the ports stay up.
+    Kill(Target),
+    /// The process dies and its ports go down with it.
+    PowerOff(Target),
+    /// The process is stopped, and woken after so many heartbeat units.
+    Hang {
+        /// Who.
+        target: Target,
+        /// For how many units.
+        units: u32,
+    },
+    /// A process that was killed, powered off or absent is started.
+    Start(Target),
+    /// A downlink between a member and an orchestrator goes down (at the member's side).
+    DownlinkDown {
+        /// The member.
+        member: MemberId,
+        /// The orchestrator.
+        mho: MhoId,
+    },
+    /// It comes back.
+    DownlinkUp {
+        /// The member.
+        member: MemberId,
+        /// The orchestrator.
+        mho: MhoId,
+    },
+}
+
+/// Who is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// A member by id.
+    Member(MemberId),
+    /// An orchestrator by id.
+    Mho(MhoId),
+    /// Whoever holds the SMO role then (ElasticXL: the pivot).
+    Smo,
+    /// Whoever an earlier event of this scenario hit.
+    LastVictim,
+}
+
+/// Outcome class, declared before the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Not one probe lost.
+    NoLoss,
+    /// Packets due in the gap are lost; every connection survives.
+    BoundedLoss,
+    /// As bounded loss, and connections younger than the sync delay on the victim are lost.
+    YoungLost,
+}
+
+/// What the run must show beyond the standing rules.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Expect {
+    /// Share of return packets corrected in steady state, by the symmetry algebra.
+    pub corrected_return_share: Option<Share>,
+    /// Buckets that the last event must move, as a share of all.
+    pub moved_share: Option<Share>,
+    /// Full convergence of the first event at most this many units.
+    pub convergence_units: Option<f64>,
+    /// Full convergence of the first event at most this many ms.
+    pub convergence_ms: Option<f64>,
+}
+
+/// An exact share: numerator and denominator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Above.
+    pub of: u32,
+    /// Below.
+    pub total: u32,
+}
