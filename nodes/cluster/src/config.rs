@@ -24,6 +24,8 @@ pub struct NodeConfig {
     pub networks: Vec<lab::Network>,
     /// Its ports, in order of port index.
     pub ports: Vec<lab::Port>,
+    /// Every member that is cabled, in order of id: hide NAT's ports are split over them by index.
+    pub members: Vec<MemberId>,
     /// Members that the lab starts at boot: the first author waits for them.
     pub starters: Vec<MemberId>,
     /// Every orchestrator of the lab.
