@@ -1,9 +1,12 @@
 //! A validated, addressed lab: every node, port and cable has its name and address; nothing is left to decide.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use scalebed_frame::{DistributionMode, GroupId, Mac, MemberId, MhoId, NetworkId, NodeId};
 use serde::{Deserialize, Serialize};
+
+use crate::scenario::Overrides;
 
 /// Which of the two architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +16,25 @@ pub enum Architecture {
     Maestro,
     /// One pivot member receives everything and hands it out.
     ElasticXl,
+}
+
+impl Architecture {
+    /// Its name for people.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Maestro => "Maestro",
+            Self::ElasticXl => "ElasticXL",
+        }
+    }
+
+    /// The one that it is compared with.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Maestro => Self::ElasticXl,
+            Self::ElasticXl => Self::Maestro,
+        }
+    }
 }
 
 /// A validated lab.
@@ -32,6 +54,46 @@ pub struct Lab {
     pub cables: Vec<Cable>,
     /// Every choice of ours that the vendor has not published and that this lab uses, for the report.
     pub emulated: Vec<String>,
+    /// The platform profile's name.
+    pub platform: String,
+    /// Maestro: the static bond of every network's switch towards the orchestrators.
+    pub bond: Option<Bond>,
+    /// What the generator stands for, side by side: the inside first, the outside second.
+    pub generator: Vec<GeneratorSide>,
+}
+
+/// A static bond of a switch: each frame takes the leg that the XOR of these fields names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bond {
+    /// The fields, in the order of the file.
+    pub hash: Vec<HashField>,
+}
+
+/// A field of a bond's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HashField {
+    /// Ethernet source.
+    SrcMac,
+    /// Ethernet destination.
+    DstMac,
+    /// IP source.
+    SrcIp,
+    /// IP destination.
+    DstIp,
+}
+
+/// One side of the generator: the stations that it plays on a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GeneratorSide {
+    /// The network that its port is on.
+    pub network: NetworkId,
+    /// Addresses that answer ARP themselves.
+    pub on_link: Vec<Ipv4Addr>,
+    /// The next hop that it plays.
+    pub next_hop: Ipv4Addr,
+    /// What lies behind that next hop: the network's routes through it.
+    pub behind: Vec<Prefix>,
 }
 
 /// A Security Group.
@@ -118,11 +180,38 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// Its address with the host bits cleared.
+    #[must_use]
+    pub fn network(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) & self.mask())
+    }
+
+    /// Its last address: the broadcast address of a subnet.
+    #[must_use]
+    pub fn last(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) | !self.mask())
+    }
+
+    /// Have the two an address in common?
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.address) || other.contains(self.address)
+    }
+
+    fn mask(&self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.length.min(32))).unwrap_or(0)
+    }
+
     /// Does it hold `address`?
     #[must_use]
     pub fn contains(&self, address: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
-        u32::from(address) & mask == u32::from(self.address) & mask
+        u32::from(address) & self.mask() == u32::from(self.address) & self.mask()
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
     }
 }
 
@@ -285,6 +374,22 @@ pub struct End {
 }
 
 impl Lab {
+    /// The lab with a scenario's changes to its group. Hide NAT can only be switched off: loading a scenario made sure
+    /// that what it switches on is there.
+    #[must_use]
+    pub fn with(&self, overrides: &Overrides) -> Self {
+        let mut lab = self.clone();
+        let group = &mut lab.group;
+        group.distribution = overrides.distribution.unwrap_or(group.distribution);
+        group.l4 = overrides.l4.unwrap_or(group.l4);
+        group.unit_ms = overrides.unit_ms.unwrap_or(group.unit_ms);
+        group.sync_delay_ms = overrides.sync_delay_ms.unwrap_or(group.sync_delay_ms);
+        if overrides.hide_nat == Some(false) {
+            group.nat.clear();
+        }
+        lab
+    }
+
     /// The node of this name.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<(usize, &Node)> {

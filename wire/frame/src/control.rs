@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Generation, Incarnation, MemberId, MhoId, NodeId};
 use crate::sync::SyncMessage;
 
+pub use crate::codec::{ControlError, Reassembler, address, encode, frame, payload};
+
 /// CCP's port, as the vendor's guides name it.
 pub const PORT: u16 = 8116;
 

@@ -4,6 +4,7 @@
 //! The crate is pure: bytes in, values out. It knows formats, never what a node does with them.
 
 pub mod build;
+mod codec;
 pub mod control;
 pub mod flow;
 pub mod ids;
@@ -14,6 +15,9 @@ pub mod shim;
 pub mod signature;
 pub mod sync;
 pub mod view;
+
+#[cfg(test)]
+mod tests;
 
 pub use flow::{Flow, Protocol};
 pub use ids::{Bucket, DistributionMode, Generation, GroupId, Incarnation, MemberId, MhoId, NetworkId, NodeId, SiteId};

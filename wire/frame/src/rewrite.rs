@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::flow::Protocol;
 use crate::mac::Mac;
-use crate::view::Ip;
+use crate::view::{Fragment, Ip, Transport};
 
 /// Which end of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +25,90 @@ pub fn set_macs(frame: &mut [u8], dst: Mac, src: Mac) {
 
 /// Lowers TTL or hop limit by one and mends the header checksum. `l3` is where the IP header starts.
 pub fn decrement_ttl(frame: &mut [u8], l3: usize) {
-    let _ = (frame, l3);
+    match frame.get(l3).map(|first| first >> 4) {
+        Some(4) if frame.len() >= l3 + 20 && frame[l3 + 8] > 0 => {
+            let old = word(frame, l3 + 8);
+            frame[l3 + 8] -= 1;
+            let new = word(frame, l3 + 8);
+            mend(frame, l3 + 10, old, new);
+        }
+        Some(6) if frame.len() >= l3 + 40 => frame[l3 + 7] = frame[l3 + 7].saturating_sub(1),
+        _ => {}
+    }
 }
 
 /// Sets address and port (or echo identifier) of one end and mends every checksum. `ip` is the parsed packet.
 /// An address of the other family, or a frame that does not hold what `ip` says, leaves the frame alone.
 pub fn set_end(frame: &mut [u8], l3: usize, ip: &Ip, end: End, address: IpAddr, port: u16) {
-    let _ = (frame, l3, ip, end, address, port);
+    let IpAddr::V4(address) = address else { return };
+    if !ip.src.is_ipv4() || frame.len() < l3 + 20 || frame.len() < ip.l4 {
+        return;
+    }
+    let at = l3 + if end == End::Source { 12 } else { 16 };
+    let sum = checksum_place(frame, ip);
+    for (offset, pair) in address.octets().chunks_exact(2).enumerate() {
+        let place = at + 2 * offset;
+        let (old, new) = (word(frame, place), u16::from_be_bytes([pair[0], pair[1]]));
+        frame[place..place + 2].copy_from_slice(pair);
+        mend(frame, l3 + 10, old, new);
+        // The pseudo header of TCP and UDP holds the addresses (RFC 9293, RFC 768); that of ICMP over IPv4 does not exist.
+        if ip.protocol != Protocol::ICMP
+            && let Some(sum) = sum
+        {
+            mend_transport(frame, ip, sum, old, new);
+        }
+    }
+    if let (Some(sum), Some(place)) = (sum, port_place(ip, end)) {
+        let old = word(frame, place);
+        frame[place..place + 2].copy_from_slice(&port.to_be_bytes());
+        mend_transport(frame, ip, sum, old, port);
+    }
+}
+
+/// Where the transport checksum stands; `None`: no transport header here, or cut off.
+fn checksum_place(frame: &[u8], ip: &Ip) -> Option<usize> {
+    if ip.fragment == Fragment::Later {
+        return None;
+    }
+    let offset = match ip.transport {
+        Transport::Tcp(_) => 16,
+        Transport::Udp { .. } => 6,
+        Transport::Echo { .. } => 2,
+        Transport::Icmp { .. } | Transport::None => return None,
+    };
+    (frame.len() >= ip.l4 + offset + 2).then_some(ip.l4 + offset)
+}
+
+fn port_place(ip: &Ip, end: End) -> Option<usize> {
+    match (ip.transport, end) {
+        (Transport::Tcp(_) | Transport::Udp { .. }, End::Source) => Some(ip.l4),
+        (Transport::Tcp(_) | Transport::Udp { .. }, End::Destination) => Some(ip.l4 + 2),
+        (Transport::Echo { .. }, _) => Some(ip.l4 + 4),
+        (Transport::Icmp { .. } | Transport::None, _) => None,
+    }
+}
+
+fn mend_transport(frame: &mut [u8], ip: &Ip, place: usize, old: u16, new: u16) {
+    let udp = ip.protocol == Protocol::UDP;
+    // RFC 768: 0 says that the sender made no checksum, and stays.
+    if udp && word(frame, place) == 0 {
+        return;
+    }
+    mend(frame, place, old, new);
+    if udp && word(frame, place) == 0 {
+        frame[place..place + 2].copy_from_slice(&[0xff, 0xff]);
+    }
+}
+
+/// RFC 1624 equation 3: HC' = ~(~HC + ~m + m').
+fn mend(frame: &mut [u8], place: usize, old: u16, new: u16) {
+    let mut sum = u32::from(!word(frame, place)) + u32::from(!old) + u32::from(new);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    let folded = u16::try_from(sum & 0xffff).unwrap_or(0);
+    frame[place..place + 2].copy_from_slice(&(!folded).to_be_bytes());
+}
+
+fn word(frame: &[u8], at: usize) -> u16 {
+    frame.get(at..at + 2).map_or(0, |pair| u16::from_be_bytes([pair[0], pair[1]]))
 }

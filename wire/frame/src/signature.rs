@@ -15,12 +15,18 @@
 //! All big endian. It stands at the start of the L4 payload, 48 bytes. The compact form of 16 bytes, for 64-byte
 //! frames in throughput runs: magic, version | 0x80, flags, flow id (4), sequence (4), hash (4).
 
+use std::hash::Hasher as _;
+
 use serde::{Deserialize, Serialize};
+
+use crate::view;
 
 /// Bytes of the full form.
 pub const LEN: usize = 48;
 /// Bytes of the compact form.
 pub const COMPACT_LEN: usize = 16;
+/// Version of the layout above.
+pub const VERSION: u8 = 1;
 /// First two bytes.
 pub const MAGIC: [u8; 2] = [0x5b, 0xed];
 
@@ -72,21 +78,53 @@ impl Signature {
     /// Writes the 48 bytes into `payload[..48]`; false if it is shorter.
     #[must_use]
     pub fn write(&self, key: &Key, payload: &mut [u8]) -> bool {
-        let _ = (key, payload);
-        false
+        let Some(place) = payload.get_mut(..LEN) else { return false };
+        place[..2].copy_from_slice(&MAGIC);
+        place[2] = VERSION;
+        place[3] = u8::from(self.direction == Direction::Reverse)
+            | u8::from(self.class == Class::Population) << 1
+            | (self.phase & 0x1f) << 3;
+        place[4..12].copy_from_slice(&self.run.to_be_bytes());
+        place[12..16].copy_from_slice(&self.flow.to_be_bytes());
+        place[16..24].copy_from_slice(&self.sequence.to_be_bytes());
+        place[24..32].copy_from_slice(&self.intended.to_be_bytes());
+        place[32..36].copy_from_slice(&self.late.to_be_bytes());
+        let hash = hash(key, &place[..36]);
+        place[36..40].copy_from_slice(&hash.to_be_bytes());
+        place[40..48].fill(0);
+        true
     }
 
     /// Reads and verifies the signature at the start of `payload`. `None`: none there, cut off, or its hash is wrong.
     #[must_use]
     pub fn read(key: &Key, payload: &[u8]) -> Option<Self> {
-        let _ = (key, payload);
-        None
+        let signature = Self::peek(payload)?;
+        (view::be32(payload, 36)? == hash(key, payload.get(..36)?)).then_some(signature)
     }
 
     /// As [`Self::read`] without a key: for taps and transcripts, which don't judge integrity.
     #[must_use]
     pub fn peek(payload: &[u8]) -> Option<Self> {
-        let _ = payload;
-        None
+        let bytes = payload.get(..LEN)?;
+        if bytes[..2] != MAGIC || bytes[2] != VERSION {
+            return None;
+        }
+        let long = |at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_be_bytes);
+        Some(Self {
+            direction: if bytes[3] & 1 == 0 { Direction::Forward } else { Direction::Reverse },
+            class: if bytes[3] >> 1 & 3 == 0 { Class::Probe } else { Class::Population },
+            phase: bytes[3] >> 3,
+            run: long(4),
+            flow: view::be32(bytes, 12)?,
+            sequence: long(16),
+            intended: long(24),
+            late: view::be32(bytes, 32)?,
+        })
     }
+}
+
+fn hash(key: &Key, bytes: &[u8]) -> u32 {
+    let mut hasher = siphasher::sip::SipHasher24::new_with_key(key);
+    hasher.write(bytes);
+    u32::try_from(hasher.finish() & 0xffff_ffff).unwrap_or(0)
 }

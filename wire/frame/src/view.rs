@@ -220,6 +220,14 @@ impl Ip {
         Flow { protocol: self.protocol, src: self.src, dst: self.dst, src_port, dst_port }
     }
 
+    /// May ports take part in the distribution key? Not for fragments (the first one and the rest must agree) and not for
+    /// protocols without them.
+    #[must_use]
+    pub fn has_ports(&self) -> bool {
+        let transport = matches!(self.transport, Transport::Tcp(_) | Transport::Udp { .. } | Transport::Echo { .. });
+        self.fragment == Fragment::Whole && transport
+    }
+
     /// Where the transport payload starts; `None` where there is no transport header that we know.
     #[must_use]
     pub const fn payload(&self) -> Option<usize> {

@@ -1,0 +1,187 @@
+//! Spec -> Lab: checks what values mean together, then names, addresses and cables everything.
+
+use scalebed_frame::{GroupId, MemberId, MhoId, NetworkId, mac};
+
+use crate::error::Problems;
+use crate::lab::{Architecture, Bond, GeneratorSide, Group, HideNat, Lab, Network, PivotForward, Route, Rule, Sticky};
+use crate::platform::{self, Platform, Roles};
+use crate::spec::{LabSpec, Match, RuleSpec};
+
+mod build;
+mod check;
+mod emulated;
+
+/// Where the profile gives orchestrators no port roles, these stand in; only reached by a profile that is a bug.
+const NO_ROLES: Roles = Roles { management: (1, 1), uplink: (2, 2), downlink: (3, 3), pair: (4, 4) };
+
+/// The lab that a spec describes. `None` with at least one problem noted if it describes none.
+pub(crate) fn lab(spec: &LabSpec, problems: &mut Problems<'_>) -> Option<Lab> {
+    let whole = problems.is_empty();
+    let platform = profile(spec, problems)?;
+    check::members(spec, &platform, problems);
+    // A value that could not be read is missing from the spec: what seems wrong for its sake alone is not said.
+    if whole {
+        check::all(spec, &platform, problems);
+    }
+    if !problems.is_empty() {
+        return None;
+    }
+    let group_id = GroupId(spec.group.id);
+    let networks = networks(spec, &platform, group_id);
+    let bond = spec.bond.as_ref().map(|bond| Bond { hash: bond.value.clone() });
+    let mut lab = Lab {
+        name: spec.name.clone(),
+        architecture: spec.architecture,
+        group: group(spec, &networks),
+        generator: sides(spec, &networks),
+        networks,
+        nodes: Vec::new(),
+        cables: Vec::new(),
+        emulated: emulated::list(spec, &platform),
+        platform: platform.name.clone(),
+        bond,
+    };
+    build::cabling(spec, &platform, &mut lab, problems);
+    problems.is_empty().then_some(lab)
+}
+
+fn profile(spec: &LabSpec, problems: &mut Problems<'_>) -> Option<Platform> {
+    let name = &spec.platform;
+    let names = platform::names();
+    match platform::shipped(&name.value) {
+        Ok(Some(platform)) if platform.architecture == spec.architecture => Some(platform),
+        Ok(Some(platform)) => {
+            let what = format!("platform `{}` is for {}", name.value, platform.architecture.title());
+            let fit = if spec.architecture == Architecture::Maestro { "mho-140" } else { "elasticxl" };
+            problems.add(name.place, what, format!("nearest valid value: `{fit}`"));
+            None
+        }
+        Ok(None) => {
+            let what = format!("unknown platform {}", crate::error::quoted(&name.value));
+            problems.add(name.place, what, crate::error::suggestion("value", &name.value, &names));
+            None
+        }
+        Err(error) => {
+            problems.add(name.place, format!("the shipped profile is broken: {error}"), "report this");
+            None
+        }
+    }
+}
+
+/// Members of the lab, in order of id: one site so far.
+fn members(spec: &LabSpec) -> impl Iterator<Item = MemberId> + use<> {
+    (1..=spec.members.value).map(|number| MemberId::new(1, number))
+}
+
+/// Orchestrators of the lab.
+fn orchestrators(spec: &LabSpec) -> impl Iterator<Item = MhoId> + use<> {
+    (1..=spec.orchestrators.map_or(0, |count| count.value)).map(MhoId)
+}
+
+/// Port of each network's uplink on every orchestrator, in order of networks: bonds use the same port on each.
+fn uplinks(spec: &LabSpec, platform: &Platform) -> Vec<u16> {
+    let roles = platform.roles.unwrap_or(NO_ROLES);
+    let (mut management, mut data) = (roles.management.0, roles.uplink.0);
+    let mut next = |network: &crate::spec::NetworkSpec| {
+        let port = if check::is_management(network) { &mut management } else { &mut data };
+        *port += 1;
+        *port - 1
+    };
+    spec.networks.iter().map(&mut next).collect()
+}
+
+fn network_id(index: usize) -> NetworkId {
+    NetworkId(u8::try_from(index + 1).unwrap_or(u8::MAX))
+}
+
+fn by_name(spec: &LabSpec, name: &str) -> Option<NetworkId> {
+    spec.networks.iter().position(|network| network.name.value == name).map(network_id)
+}
+
+fn networks(spec: &LabSpec, platform: &Platform, group: GroupId) -> Vec<Network> {
+    let uplinks = uplinks(spec, platform);
+    let network = |(index, network): (usize, &crate::spec::NetworkSpec)| {
+        let id = network_id(index);
+        let cluster_mac = match spec.architecture {
+            // Of a bond the lowest leg names the VMAC: the first orchestrator's port.
+            Architecture::Maestro => mac::vmac(group, 1, MhoId(1), u8::try_from(uplinks[index]).unwrap_or(u8::MAX)),
+            Architecture::ElasticXl => mac::vmac(group, 1, MhoId(0), id.0),
+        };
+        let routes = network.routes.iter().map(|(to, via)| Route { prefix: to.value, via: via.value }).collect();
+        Network {
+            id,
+            name: network.name.value.clone(),
+            role: network.role.value,
+            subnet: network.subnet.value,
+            cluster_ip: network.cluster.value,
+            cluster_mac,
+            routes,
+        }
+    };
+    spec.networks.iter().enumerate().map(network).collect()
+}
+
+fn group(spec: &LabSpec, networks: &[Network]) -> Group {
+    let written = &spec.group;
+    let nat = |nat: &crate::spec::NatSpec| {
+        let to = by_name(spec, &nat.to.value)?;
+        let address = networks.iter().find(|network| network.id == to)?.cluster_ip;
+        Some(HideNat { from: by_name(spec, &nat.from.value)?, to, address, ports: nat.ports.value })
+    };
+    Group {
+        id: GroupId(written.id),
+        distribution: written.distribution,
+        l4: written.l4,
+        buckets: written.buckets.value,
+        redeal: written.redeal,
+        sync_delay_ms: written.sync_delay_ms,
+        unit_ms: written.unit_ms,
+        dead_units: written.dead_units,
+        rules: written.rules.iter().flat_map(|rule| expand(rule, networks)).collect(),
+        nat: written.nat.iter().filter_map(nat).collect(),
+        pivot_forward: written.pivot_forward.map_or(PivotForward::Sync, |at| at.value),
+        sticky: written.sticky.map_or(Sticky::Table, |at| at.value),
+    }
+}
+
+/// A rule that names networks stands for one rule a pair of prefixes: neighbours in the policy with the same action, so
+/// that their order among themselves changes nothing.
+fn expand(rule: &RuleSpec, networks: &[Network]) -> Vec<Rule> {
+    let prefixes = |side: &Match| match side {
+        Match::Any => vec![None],
+        Match::Prefix(prefix) => vec![Some(*prefix)],
+        Match::Network(name) => {
+            let network = networks.iter().find(|network| network.name == name.value);
+            let all = |network: &Network| {
+                let behind = network.routes.iter().map(|route| Some(route.prefix));
+                std::iter::once(Some(network.subnet)).chain(behind).collect()
+            };
+            network.map_or_else(Vec::new, all)
+        }
+    };
+    let to = prefixes(&rule.to);
+    let one = |src, dst| Rule { src, dst, protocol: rule.protocol, dst_ports: rule.ports, accept: rule.accept };
+    prefixes(&rule.from).into_iter().flat_map(|src| to.iter().map(move |dst| one(src, *dst))).collect()
+}
+
+/// The generator's sides, the inside first.
+fn sides(spec: &LabSpec, networks: &[Network]) -> Vec<GeneratorSide> {
+    let mut sides = Vec::new();
+    for side in &spec.generator {
+        let Some(network) = networks.iter().find(|network| network.name == side.network.value) else { continue };
+        let on_link = side.on_link.value;
+        let addresses = u32::from(on_link.network())..=u32::from(on_link.last());
+        let through = |route: &&Route| route.via == side.next_hop.value;
+        sides.push((
+            network.role,
+            GeneratorSide {
+                network: network.id,
+                on_link: addresses.map(std::net::Ipv4Addr::from).collect(),
+                next_hop: side.next_hop.value,
+                behind: network.routes.iter().filter(through).map(|route| route.prefix).collect(),
+            },
+        ));
+    }
+    sides.sort_by_key(|(role, _)| *role);
+    sides.into_iter().map(|(_, side)| side).collect()
+}

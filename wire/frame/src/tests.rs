@@ -1,0 +1,215 @@
+//! What is built is read back, what is rewritten equals what is built anew, and no bytes panic.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use pnet_packet::ipv4::Ipv4Packet;
+use proptest::prelude::*;
+
+use crate::build::{self, Envelope, TcpFields};
+use crate::flow::{Flow, Protocol};
+use crate::ids::{GroupId, NetworkId, NodeId};
+use crate::mac::Mac;
+use crate::render;
+use crate::rewrite::{self, End};
+use crate::shim::{Kind, LEN, Shim};
+use crate::signature::{self, Class, Direction, Signature};
+use crate::view::{Transport, View};
+
+const ENVELOPE: Envelope = Envelope { src: Mac::host(1), dst: Mac::host(2), ttl: 64, identification: 7 };
+
+fn flows() -> impl Strategy<Value = Flow> {
+    let protocol = prop_oneof![Just(Protocol::TCP), Just(Protocol::UDP), Just(Protocol::ICMP)];
+    (protocol, any::<u32>(), any::<u32>(), any::<u16>(), any::<u16>()).prop_map(|(protocol, src, dst, a, b)| Flow {
+        protocol,
+        src: Ipv4Addr::from(src).into(),
+        dst: Ipv4Addr::from(dst).into(),
+        src_port: a,
+        dst_port: if protocol == Protocol::ICMP { a } else { b },
+    })
+}
+
+fn built(flow: Flow, payload: &[u8]) -> Vec<u8> {
+    match flow.protocol {
+        Protocol::TCP => {
+            build::tcp(ENVELOPE, flow, TcpFields { sequence: 5, flags: 16, ..TcpFields::default() }, payload)
+        }
+        Protocol::UDP => build::udp(ENVELOPE, flow, payload),
+        _ => build::echo(ENVELOPE, flow, false, 3, payload),
+    }
+    .0
+}
+
+fn checksums_hold(frame: &[u8]) -> bool {
+    let view = View::parse(frame).expect("a frame");
+    let ip = *view.ip().expect("a packet");
+    let packet = Ipv4Packet::new(&frame[view.l3..]).expect("a header");
+    let header = pnet_packet::ipv4::checksum(&packet) == packet.get_checksum();
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = (ip.src, ip.dst) else { return false };
+    // Summed with its own checksum in place, a valid segment gives zero (all ones before the complement).
+    let mut sum: u32 = if ip.protocol == Protocol::ICMP {
+        0
+    } else {
+        let address = |ip: Ipv4Addr| (u32::from(ip) >> 16) + (u32::from(ip) & 0xffff);
+        address(src) + address(dst) + u32::from(ip.protocol.0) + u32::try_from(ip.end - ip.l4).expect("short")
+    };
+    for pair in frame[ip.l4..ip.end].chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    header && sum == 0xffff
+}
+
+proptest! {
+    #[test]
+    fn what_is_built_is_read_back(flow in flows(), payload in proptest::collection::vec(any::<u8>(), 0..100)) {
+        let frame = built(flow, &payload);
+        let view = View::parse(&frame).expect("a frame");
+        let ip = view.ip().expect("a packet");
+        prop_assert_eq!(ip.flow(), flow);
+        prop_assert_eq!(&frame[ip.payload().expect("a payload")..ip.end], &payload[..]);
+        prop_assert!(checksums_hold(&frame));
+    }
+
+    #[test]
+    fn rewriting_equals_building_anew(
+        flow in flows(),
+        address in any::<u32>(),
+        port in any::<u16>(),
+        source in any::<bool>(),
+        payload in proptest::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let mut frame = built(flow, &payload);
+        let view = View::parse(&frame).expect("a frame");
+        let ip = *view.ip().expect("a packet");
+        let end = if source { End::Source } else { End::Destination };
+        let address: IpAddr = Ipv4Addr::from(address).into();
+        rewrite::set_end(&mut frame, view.l3, &ip, end, address, port);
+        let mut wanted = flow;
+        if source { (wanted.src, wanted.src_port) = (address, port) } else { (wanted.dst, wanted.dst_port) = (address, port) }
+        if flow.protocol == Protocol::ICMP { (wanted.src_port, wanted.dst_port) = (port, port) }
+        prop_assert!(checksums_hold(&frame), "checksums");
+        let seen = View::parse(&frame).and_then(|view| view.flow()).expect("a flow");
+        prop_assert_eq!(seen, wanted);
+    }
+
+    #[test]
+    fn a_lower_ttl_keeps_the_checksum(flow in flows()) {
+        let mut frame = built(flow, b"x");
+        rewrite::decrement_ttl(&mut frame, 14);
+        prop_assert!(checksums_hold(&frame));
+        prop_assert_eq!(View::parse(&frame).and_then(|view| view.ip().map(|ip| ip.ttl)), Some(63));
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _line = render::line(&bytes);
+        let _signature = Signature::peek(&bytes);
+    }
+
+    #[test]
+    fn no_mutated_frame_panics(flow in flows(), at in 12usize..60, to in any::<u8>(), cut in 0usize..80) {
+        let mut frame = built(flow, &[0x5b; 60]);
+        Shim::new(Kind::Data, NetworkId(1), GroupId(1)).insert(&mut frame);
+        frame[at] = to;
+        frame.truncate(frame.len().saturating_sub(cut));
+        let _line = render::line(&frame);
+        if let Some((view, ip)) = View::parse(&frame).and_then(|view| view.ip().copied().map(|ip| (view, ip))) {
+            rewrite::decrement_ttl(&mut frame, view.l3);
+            rewrite::set_end(&mut frame, view.l3, &ip, End::Source, Ipv4Addr::LOCALHOST.into(), 9);
+        }
+    }
+
+    #[test]
+    fn signatures_round_trip_and_their_hash_guards_them(
+        flow in any::<u32>(), sequence in any::<u64>(), late in any::<u32>(), phase in 0u8..32, flip in 0usize..36,
+    ) {
+        let key = [9; 16];
+        let signature = Signature {
+            direction: Direction::Reverse, class: Class::Population, phase, run: 3, flow, sequence, intended: 99, late,
+        };
+        let mut payload = [0; signature::LEN];
+        prop_assert!(signature.write(&key, &mut payload));
+        prop_assert_eq!(Signature::read(&key, &payload), Some(signature));
+        payload[flip] ^= 1;
+        prop_assert_eq!(Signature::read(&key, &payload), None);
+    }
+
+    #[test]
+    fn shims_round_trip(generation in any::<u32>(), incarnation in any::<u16>(), flags in 0u8..8, hop in 0u8..16) {
+        let shim = Shim { generation, incarnation, flags, hop, origin: 5, target: 6, ingress: 2, author: 1,
+            ..Shim::new(Kind::Correction, NetworkId(2), GroupId(1)) };
+        let mut frame = built(flow(), b"");
+        let plain = frame.clone();
+        shim.insert(&mut frame);
+        prop_assert_eq!(frame.len(), plain.len() + LEN);
+        prop_assert_eq!(View::parse(&frame).and_then(|view| view.shim), Some(shim));
+        prop_assert_eq!(Shim::remove(&mut frame), Some(shim));
+        prop_assert_eq!(frame, plain);
+    }
+}
+
+fn flow() -> Flow {
+    Flow {
+        protocol: Protocol::UDP,
+        src: Ipv4Addr::new(198, 18, 0, 5).into(),
+        dst: Ipv4Addr::new(198, 18, 1, 9).into(),
+        src_port: 1000,
+        dst_port: 2000,
+    }
+}
+
+#[test]
+fn node_codes_name_every_node_once() {
+    for code in 0..=255 {
+        if let Some(node) = NodeId::from_code(code) {
+            assert_eq!(node.code(), code);
+        } else {
+            assert!([0, 128, 192].contains(&code));
+        }
+    }
+}
+
+#[test]
+fn the_shim_has_its_documented_bytes() {
+    let shim = Shim {
+        generation: 0x0102_0304,
+        incarnation: 0x0506,
+        flags: 1,
+        hop: 1,
+        origin: 2,
+        target: 3,
+        ingress: 2,
+        author: 1,
+        ..Shim::new(Kind::Handover, NetworkId(7), GroupId(9))
+    };
+    assert_eq!(shim.to_bytes(), [0x88, 0xb5, 0x13, 7, 9, 1, 1, 2, 3, 4, 1, 2, 5, 6, 0x21, 3]);
+}
+
+#[test]
+fn an_echo_is_read_as_one() {
+    let flow = Flow { protocol: Protocol::ICMP, src_port: 77, dst_port: 77, ..flow() };
+    let frame = build::echo(ENVELOPE, flow, true, 4, b"abc");
+    let transport = View::parse(frame.bytes()).and_then(|view| view.ip().map(|ip| ip.transport));
+    assert!(matches!(transport, Some(Transport::Echo { reply: true, identifier: 77, sequence: 4, .. })));
+}
+
+#[test]
+fn lines_read_like_a_capture() {
+    let mut frame = build::udp(ENVELOPE, flow(), b"hello");
+    insta::assert_snapshot!(render::line(frame.bytes()), @"000001>000002 udp 198.18.0.5:1000 > 198.18.1.9:2000 ttl 64");
+    Shim {
+        origin: 2,
+        target: 3,
+        hop: 1,
+        generation: 4,
+        ingress: 1,
+        ..Shim::new(Kind::Correction, NetworkId(1), GroupId(1))
+    }
+    .insert(frame.bytes_mut());
+    insta::assert_snapshot!(render::line(frame.bytes()), @"000001>000002 [correction net 1 from 1_02 to 1_03 gen 4 in mho1 hop 1] udp 198.18.0.5:1000 > 198.18.1.9:2000 ttl 64");
+    let garp = build::gratuitous(Mac::host(3), Ipv4Addr::new(198, 18, 0, 1));
+    insta::assert_snapshot!(render::line(garp.bytes()), @"000003>* garp 198.18.0.1 is-at 000003");
+    insta::assert_snapshot!(render::line(&[1, 2, 3]), @"malformed, 3 bytes");
+}
