@@ -1,1 +1,59 @@
-//! Suites over both worlds: beliefs about the kernel, mutants, layers, tidiness.
+//! What the suites share.
+
+use std::path::{Path, PathBuf};
+
+use scalebed_harness::driver::Settings;
+use scalebed_harness::files;
+use scalebed_harness::run::{self, Judged, Request, Where};
+use scalebed_harness::rundir::RunDir;
+use scalebed_record::{Outcome, Record};
+
+/// The release programs that `make build` puts there: what users run is what is tested.
+#[must_use]
+pub fn programs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release")
+}
+
+/// Says by name and reason that a test could not run; the caller returns.
+#[must_use]
+pub fn needs_root(test: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        println!("skipped: {test}: needs root for namespaces and raw sockets");
+    }
+    !root
+}
+
+/// Runs a shipped scenario in the simulated world and judges it.
+///
+/// # Panics
+/// The run could not be made.
+#[must_use]
+pub fn simulate(scenario: &str, place: &Path) -> Judged {
+    let loaded = files::scenario(scenario).unwrap_or_else(|failure| panic!("{scenario}: {failure}"));
+    let request = Request {
+        world: Where::Sim,
+        settings: Settings { seed: 1, ..Settings::default() },
+        programs: programs(),
+        command: format!("scalebed run {scenario} --seed 1 --world sim"),
+    };
+    let dir = RunDir::create(Some(place), scenario, 1).expect("a run directory");
+    run::once(&loaded, &request, &dir).unwrap_or_else(|failure| panic!("{scenario}: {failure}")).0
+}
+
+/// Everything that did not pass, for a failing test's message.
+#[must_use]
+pub fn complaints(record: &Record) -> String {
+    let mut text = String::new();
+    for verdict in &record.verdicts {
+        match &verdict.outcome {
+            Outcome::Pass => {}
+            Outcome::Fail(evidence) => {
+                text += &format!("fail {}: {} (limit {})\n", verdict.check, verdict.value, verdict.limit);
+                evidence.iter().take(8).for_each(|line| text += &format!("    {line}\n"));
+            }
+            Outcome::Invalid(reason) => text += &format!("invalid {}: {reason}\n", verdict.check),
+        }
+    }
+    text
+}

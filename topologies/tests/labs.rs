@@ -153,3 +153,12 @@ fn the_sets_name_shipped_scenarios_of_their_own_lab() {
         assert!(catalogue::demo(architecture).iter().all(|name| catalogue::compare(architecture).contains(name)));
     }
 }
+
+#[test]
+fn line_ends_and_a_byte_order_mark_make_no_difference() {
+    for name in catalogue::lab_names() {
+        let text = catalogue::lab_text(name).unwrap();
+        let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        assert_eq!(load_lab("lab.yaml", &windows).unwrap(), shipped(name));
+    }
+}

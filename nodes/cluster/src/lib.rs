@@ -4,10 +4,15 @@
 //! [`ClusterMember`] is composed into a gateway engine, [`ClusterOrchestrator`] into an orchestrator engine. Both are
 //! pure: messages and time in, [`Step`]s out.
 
+mod author;
 mod config;
+mod held;
+mod join;
 mod member;
 mod orchestrator;
+mod peers;
 mod step;
+pub mod wrap;
 
 pub use config::{Ablations, NodeConfig};
 pub use member::ClusterMember;

@@ -1,63 +1,176 @@
-//! The member's half of the agreement.
+//! The member's half of the agreement: its state, its heartbeats, what it accepts. `author` holds what the SMO (pivot)
+//! does on top, `join` how a member comes in and why it falls out.
+//!
+//! ```text
+//! Pending --hears an SMO--> Cloning --equal configuration--> Syncing --synced()--> Ready --admitted, Activate--> Active
+//!    |                         +--different--> Ready (with the reason, never Active)        (Join is repeated)
+//!    +--boot: lowest id, nobody Active--> authors a generation --Activate--> Active
+//! Active --stood still, isolated, left out--> Down --> Pending, in the next life
+//! ```
 
-use scalebed_engine::{Command, Instant};
-use scalebed_frame::control::{Admitted, Control, Matrix, MemberState};
-use scalebed_frame::{Bucket, Generation, Incarnation, MemberId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use crate::{NodeConfig, Step};
+use scalebed_engine::{Command, Instant, MoveReport, NodeEvent, Role};
+use scalebed_frame::control::{Admitted, Body, Control, Heartbeat, Matrix, MemberState};
+use scalebed_frame::{Bucket, Generation, Incarnation, MemberId, NodeId};
+use scalebed_topologies::lab::{Architecture, PortRole};
+
+use crate::author::Author;
+use crate::held::{Answer, Held};
+use crate::peers::Peers;
+use crate::{NodeConfig, Port, Step, wrap};
+
+/// After so long without complete, a new owner drops first packets that it does not know; it never creates early.
+const MOVE_LIMIT: Duration = Duration::from_millis(500);
 
 /// A member's view of the cluster.
 #[derive(Debug)]
 pub struct ClusterMember {
-    config: NodeConfig,
+    pub(crate) config: NodeConfig,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) unit: Duration,
+    pub(crate) links: Vec<bool>,
+    pub(crate) peers: Peers,
+    pub(crate) held: Held,
+    pub(crate) state: MemberState,
+    pub(crate) reason: Option<String>,
+    pub(crate) fenced: bool,
+    pub(crate) author: Option<Author>,
+    /// Holds the SMO (pivot) role: its own generation is active.
+    pub(crate) smo_taken: bool,
+    pub(crate) started: Option<Instant>,
+    /// Since when the state is what it is.
+    pub(crate) since: Instant,
+    /// When its last heartbeat was sent: what a woken node measures its own absence by.
+    pub(crate) sent: Option<Instant>,
+    beat_due: Instant,
+    /// When it last asked to be admitted.
+    pub(crate) asked: Option<Instant>,
+    /// When `on_time` was due: how late this node itself is.
+    due: Option<Instant>,
+    /// Moves to this member that are complete: generation and previous owner, with when the generation was accepted.
+    completed: BTreeMap<(Generation, MemberId), u32>,
+    accepted_at: Instant,
+    pub(crate) steps: VecDeque<Step>,
 }
 
 impl ClusterMember {
     /// A machine that has just been started.
     #[must_use]
     pub fn new(config: NodeConfig) -> Self {
-        Self { config }
+        let unit = Duration::from_millis(config.group.unit_ms.into());
+        Self {
+            incarnation: config.incarnation,
+            unit,
+            links: vec![false; config.ports.len()],
+            peers: Peers::new(unit * config.group.dead_units),
+            held: Held::new(),
+            state: MemberState::Pending,
+            reason: Some("waits for an SMO".to_owned()),
+            fenced: true,
+            author: None,
+            smo_taken: false,
+            started: None,
+            since: Instant(0),
+            sent: None,
+            beat_due: Instant(0),
+            asked: None,
+            due: None,
+            completed: BTreeMap::new(),
+            accepted_at: Instant(0),
+            steps: VecDeque::new(),
+            config,
+        }
     }
 
     /// A control message came in on `port`. (`Sync` bodies go to the gateway, not here.)
-    pub fn on_control(&mut self, port: u16, message: &Control, received: Instant, now: Instant) {
-        let _ = (port, message, received, now);
+    pub fn on_control(&mut self, _port: u16, message: &Control, received: Instant, now: Instant) {
+        let from = message.from;
+        if message.to.is_some_and(|to| to != self.config.id) || from == self.config.id {
+            return;
+        }
+        match &message.body {
+            Body::Heartbeat(beat) => {
+                self.peers.heard(from, message.incarnation, beat, received);
+                self.check_admission(from, beat, now);
+            }
+            Body::Prepare(matrix) => self.prepare(from, matrix, now),
+            Body::Activate { generation } => self.activate(*generation, now),
+            Body::Read { .. } => self.answer(from, self.held.read_answer()),
+            Body::ReadAnswer { accepted, matrix, .. } => self.read_answer(from, *accepted, matrix.as_ref(), now),
+            Body::Ack { generation, digest } => self.ack(from, *generation, *digest, now),
+            Body::Refuse { holds, .. } => self.refused(*holds, now),
+            Body::Join { config } => self.join_asked(from, message.incarnation, *config),
+            Body::MoveComplete { generation, previous } => self.move_reported(from, *previous, *generation),
+            Body::Sync(_) => {}
+        }
+        self.run(now);
     }
 
     /// Carrier of a port.
-    pub fn on_link(&mut self, port: u16, up: bool, changes: u32, now: Instant) {
-        let _ = (port, up, changes, now);
+    pub fn on_link(&mut self, port: u16, up: bool, _changes: u32, now: Instant) {
+        if let Some(link) = self.links.get_mut(usize::from(port)) {
+            *link = up;
+        }
+        let any = wrap::control_ports(&self.config).into_iter().any(|port| self.links[usize::from(port)]);
+        if !any && self.started.is_some() {
+            self.fence("no carrier on any path", now);
+        }
     }
 
     /// Time passes. Called before every other input too: a node that stood still fences itself first.
     pub fn on_time(&mut self, now: Instant) {
-        let _ = now;
+        self.started.get_or_insert(now);
+        if let Some(sent) = self.sent
+            && now.since(sent) > self.unit * 5 / 2
+            && !self.config.ablations.no_self_fence
+        {
+            self.fence("stood still for over 2.5 units", now);
+        }
+        let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
+        if late > self.unit / 2 {
+            self.peers.forgive(late);
+        }
+        if self.peers.watch(now) {
+            self.beat(now);
+        }
+        self.check_isolation(now);
+        self.run(now);
+        if now >= self.beat_due {
+            self.beat(now);
+            self.report_moves();
+        }
+        self.due = self.deadline();
     }
 
-    /// An operator's command.
-    pub fn on_command(&mut self, command: &Command, now: Instant) {
-        let _ = (command, now);
-    }
-
-    /// The joiner's sync (`StartSync`) is done.
-    pub fn synced(&mut self, now: Instant) {
-        let _ = now;
+    /// An operator's command. Draining comes with the issue that plans it.
+    pub fn on_command(&mut self, command: &Command, _now: Instant) {
+        match command {
+            Command::Status { .. } | Command::Drain => {}
+        }
     }
 
     /// All entries of the move of `generation` from `previous` were applied here.
     pub fn move_complete(&mut self, generation: Generation, previous: MemberId, entries: u32, now: Instant) {
-        let _ = (generation, previous, entries, now);
+        if self.completed.insert((generation, previous), entries).is_none() {
+            let report = MoveReport { generation, previous, entries };
+            self.steps.push_back(Step::Event(NodeEvent::Moved(report)));
+            self.report_moves();
+            self.run(now);
+        }
     }
 
     /// The next thing to do; drained after every call.
     pub fn next_step(&mut self) -> Option<Step> {
-        None
+        self.steps.pop_front()
     }
 
     /// When `on_time` must be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        let author = self.author.as_ref().and_then(Author::deadline);
+        [Some(self.beat_due), self.peers.deadline(), author].into_iter().flatten().min()
     }
 
     /// Who this is.
@@ -69,82 +182,263 @@ impl ClusterMember {
     /// In which life.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
-        self.config.incarnation
+        self.incarnation
     }
 
     /// State.
     #[must_use]
     pub fn state(&self) -> MemberState {
-        MemberState::Pending
+        self.state
     }
 
     /// Why it is not Active.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
-        None
+        self.reason.as_deref()
     }
 
     /// The accepted matrix.
     #[must_use]
     pub fn matrix(&self) -> Option<&Matrix> {
-        None
+        self.held.matrix.as_ref()
     }
 
     /// Its digest.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        0
+        self.held.digest
     }
 
     /// Highest accepted generation.
     #[must_use]
     pub fn accepted(&self) -> Generation {
-        Generation::NONE
+        self.held.accepted
     }
 
     /// Highest activated generation.
     #[must_use]
     pub fn activated(&self) -> Generation {
-        Generation::NONE
+        self.held.activated
+    }
+
+    /// Who is admitted by the accepted matrix.
+    #[must_use]
+    pub fn admitted(&self) -> &[Admitted] {
+        self.held.admitted()
     }
 
     /// May this member process and create connections of `bucket` now? Owner in the accepted matrix, and either the
     /// generation in which the bucket moved is activated, or it did not move.
     #[must_use]
     pub fn may_own(&self, bucket: Bucket) -> bool {
-        let _ = bucket;
-        false
+        let mine = self.bucket(bucket).filter(|assignment| assignment.owner == self.id());
+        let barrier = |moved| moved <= self.held.activated || self.config.ablations.no_barrier;
+        !self.fenced && mine.is_some_and(|assignment| barrier(assignment.moved))
     }
 
     /// The previous owner of a bucket whose planned move to this member is not complete yet.
     #[must_use]
     pub fn waiting_for(&self, bucket: Bucket) -> Option<MemberId> {
-        let _ = bucket;
-        None
+        let mine = self.bucket(bucket).filter(|assignment| assignment.owner == self.id())?;
+        mine.previous.filter(|&previous| !self.completed.contains_key(&(mine.moved, previous)))
+    }
+
+    /// Has the move of a bucket to this member waited too long for its list? First packets are dropped then.
+    #[must_use]
+    pub fn move_overdue(&self, bucket: Bucket, now: Instant) -> bool {
+        self.waiting_for(bucket).is_some() && now.since(self.accepted_at) > MOVE_LIMIT
     }
 
     /// Is this life of `member` admitted? (the receivers' half of the fence)
     #[must_use]
     pub fn is_admitted(&self, admitted: Admitted) -> bool {
-        let _ = admitted;
-        false
+        self.held.admitted().contains(&admitted)
+    }
+
+    /// The receivers' half of the fence by what a shim says: node and the low 16 bits of its life.
+    #[must_use]
+    pub fn passes(&self, origin: NodeId, incarnation: u16) -> bool {
+        let is = |one: &Admitted| {
+            NodeId::from(one.member) == origin && (one.incarnation.0 & 0xffff) == u32::from(incarnation)
+        };
+        self.config.ablations.no_fence || self.held.admitted().iter().any(is)
     }
 
     /// Fenced: owns, forwards, answers and authors nothing.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        true
+        self.fenced
     }
 
     /// Who holds the SMO (pivot) role, as far as this member knows.
     #[must_use]
     pub fn smo(&self) -> Option<MemberId> {
-        None
+        if self.fenced { self.heard_smo() } else { self.held.author() }
     }
 
     /// Does this member hold it?
     #[must_use]
     pub fn is_smo(&self) -> bool {
-        self.smo() == Some(self.id())
+        self.smo_taken && !self.fenced
+    }
+
+    /// The member that claims the role in its heartbeats.
+    pub(crate) fn heard_smo(&self) -> Option<MemberId> {
+        self.peers.members().find(|(_, peer)| peer.beat.smo).map(|(member, _)| member)
+    }
+
+    fn bucket(&self, bucket: Bucket) -> Option<&scalebed_frame::control::Assignment> {
+        self.held.matrix.as_ref()?.buckets.get(usize::from(bucket.0))
+    }
+
+    pub(crate) fn answer(&mut self, to: NodeId, body: Body) {
+        self.steps.push_back(Step::Send { port: Port::Best, to: Some(to), body });
+    }
+
+    pub(crate) fn event(&mut self, event: NodeEvent) {
+        self.steps.push_back(Step::Event(event));
+    }
+
+    pub(crate) fn set_state(&mut self, to: MemberState, reason: &str, now: Instant) {
+        let from = self.state;
+        self.reason = (to != MemberState::Active).then(|| reason.to_owned());
+        if from != to {
+            (self.state, self.since) = (to, now);
+            self.event(NodeEvent::State { from, to, reason: reason.to_owned() });
+        }
+    }
+
+    /// Everything that follows from what is known now.
+    fn run(&mut self, now: Instant) {
+        if self.fenced {
+            self.run_join(now);
+        } else {
+            self.run_author(now);
+        }
+    }
+
+    fn prepare(&mut self, from: NodeId, matrix: &Matrix, now: Instant) {
+        let me = Admitted { member: self.id(), incarnation: self.incarnation };
+        if !matrix.admitted.contains(&me) {
+            if matrix.generation > self.held.accepted {
+                self.fence("left out of a newer generation", now);
+            }
+            return;
+        }
+        match self.held.prepare(matrix) {
+            Answer::Only(body) => self.answer(from, body),
+            Answer::Accepted(body) => {
+                self.answer(from, body);
+                self.accepted_now(now);
+            }
+        }
+    }
+
+    /// A newer matrix is held: what follows for everybody, its author included.
+    pub(crate) fn accepted_now(&mut self, now: Instant) {
+        let Some(matrix) = self.held.matrix.clone() else { return };
+        let (generation, digest, me) = (self.held.accepted, self.held.digest, self.id());
+        self.accepted_at = now;
+        self.completed.retain(|(moved, _), _| matrix.buckets.iter().any(|bucket| bucket.moved == *moved));
+        self.event(NodeEvent::Accepted { generation, digest, admitted: matrix.admitted.clone() });
+        self.steps.push_back(Step::Accepted(generation));
+        if generation.author != me {
+            self.give_up_role();
+        }
+        let mut moves: BTreeMap<MemberId, Vec<Bucket>> = BTreeMap::new();
+        for (index, bucket) in (0u16..).zip(&matrix.buckets) {
+            if bucket.previous == Some(me) && bucket.moved == generation {
+                moves.entry(bucket.owner).or_default().push(Bucket(index));
+            }
+        }
+        for (to, buckets) in moves {
+            self.steps.push_back(Step::SendMove { to, generation, buckets });
+        }
+        self.beat(now);
+    }
+
+    pub(crate) fn activate(&mut self, generation: Generation, now: Instant) {
+        if !self.held.activate(generation) {
+            return;
+        }
+        if self.fenced {
+            self.fenced = false;
+            self.set_state(MemberState::Active, "admitted", now);
+            self.steps.push_back(Step::Unfenced);
+        }
+        self.event(NodeEvent::Activated { generation });
+        self.steps.push_back(Step::Activated(generation));
+        if self.held.author() == Some(self.id()) && self.author.is_some() && !self.smo_taken {
+            self.smo_taken = true;
+            self.event(NodeEvent::Role { role: self.role(), taken: true });
+            self.steps.push_back(Step::Smo(true));
+        }
+        self.beat(now);
+    }
+
+    /// A higher generation of another author, or a fence, ends the role.
+    pub(crate) fn give_up_role(&mut self) {
+        self.author = None;
+        if self.smo_taken {
+            self.smo_taken = false;
+            self.event(NodeEvent::Role { role: self.role(), taken: false });
+            self.steps.push_back(Step::Smo(false));
+        }
+    }
+
+    const fn role(&self) -> Role {
+        match self.config.architecture {
+            Architecture::Maestro => Role::Smo,
+            Architecture::ElasticXl => Role::Pivot,
+        }
+    }
+
+    /// Says which moves to this member are complete, again and again: until a generation drops their previous owners.
+    fn report_moves(&mut self) {
+        let Some(matrix) = &self.held.matrix else { return };
+        let me = self.id();
+        let open: BTreeSet<(Generation, MemberId)> = matrix
+            .buckets
+            .iter()
+            .filter(|bucket| bucket.owner == me)
+            .filter_map(|bucket| bucket.previous.map(|previous| (bucket.moved, previous)))
+            .filter(|key| self.completed.contains_key(key))
+            .collect();
+        let Some(smo) = self.held.author() else { return };
+        for (generation, previous) in open {
+            if smo == me {
+                self.move_reported(me.into(), previous, generation);
+            } else {
+                self.answer(smo.into(), Body::MoveComplete { generation, previous });
+            }
+        }
+    }
+
+    pub(crate) fn beat(&mut self, now: Instant) {
+        self.sent = Some(now);
+        self.beat_due = now + self.unit;
+        let beat = Heartbeat {
+            sent: now.0,
+            heard: self.peers.list(),
+            state: self.state,
+            reason: self.reason.clone().or_else(|| self.pnote()),
+            config: self.config.config_digest,
+            accepted: self.held.accepted,
+            digest: self.held.digest,
+            activated: self.held.activated,
+            admitted: if self.smo_taken { self.held.admitted().to_vec() } else { Vec::new() },
+            smo: self.smo_taken,
+            downlinks_down: Vec::new(),
+        };
+        self.steps.push_back(Step::Send { port: Port::All, to: None, body: Body::Heartbeat(beat) });
+    }
+
+    /// A critical device that has a problem though the member is Active: a path without carrier.
+    fn pnote(&self) -> Option<String> {
+        let down = |(port, up): &(&scalebed_topologies::lab::Port, &bool)| {
+            !**up && matches!(port.role, PortRole::Downlink(_) | PortRole::Data(_) | PortRole::Sync)
+        };
+        let (port, _) = self.config.ports.iter().zip(&self.links).find(down)?;
+        Some(format!("interface {} has no carrier", port.name))
     }
 }

@@ -1,48 +1,124 @@
 //! The orchestrator's half: an acceptor that fences and dispatches by what it accepted.
+//!
+//! It starts fenced, with its uplinks down, and stays so until it accepted a Prepare that names its present incarnation.
+//! It fences itself again when it finds that it stood still for over 2.5 units, and takes its uplinks down while it
+//! hears no member for the dead timer.
 
-use scalebed_engine::Instant;
-use scalebed_frame::control::{Control, Matrix};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use scalebed_engine::{Instant, NodeEvent};
+use scalebed_frame::control::{Body, Control, Heartbeat, Matrix, MemberState};
 use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
+use scalebed_topologies::lab::PortRole;
 
-use crate::{NodeConfig, Step};
+use crate::held::{Answer, Held};
+use crate::peers::Peers;
+use crate::{NodeConfig, Port, Step};
 
 /// An orchestrator's view of the cluster.
 #[derive(Debug)]
 pub struct ClusterOrchestrator {
     config: NodeConfig,
+    incarnation: Incarnation,
+    unit: Duration,
+    links: Vec<bool>,
+    peers: Peers,
+    held: Held,
+    fenced: bool,
+    uplinks: Option<bool>,
+    /// When its last heartbeat was sent: what a woken node measures its own absence by.
+    sent: Option<Instant>,
+    beat_due: Instant,
+    steps: VecDeque<Step>,
 }
 
 impl ClusterOrchestrator {
     /// A machine that has just been started.
     #[must_use]
     pub fn new(config: NodeConfig) -> Self {
-        Self { config }
+        let unit = Duration::from_millis(config.group.unit_ms.into());
+        Self {
+            incarnation: config.incarnation,
+            unit,
+            links: vec![false; config.ports.len()],
+            peers: Peers::new(unit * config.group.dead_units),
+            held: Held::new(),
+            fenced: true,
+            uplinks: None,
+            sent: None,
+            beat_due: Instant(0),
+            steps: VecDeque::new(),
+            config,
+        }
     }
 
     /// A control message came in on `port`.
-    pub fn on_control(&mut self, port: u16, message: &Control, received: Instant, now: Instant) {
-        let _ = (port, message, received, now);
+    pub fn on_control(&mut self, _port: u16, message: &Control, received: Instant, now: Instant) {
+        if message.to.is_some_and(|to| to != self.config.id) {
+            return;
+        }
+        match &message.body {
+            Body::Heartbeat(beat) => {
+                self.peers.heard(message.from, message.incarnation, beat, received);
+                self.settle_uplinks();
+            }
+            Body::Read { .. } => self.answer(message.from, self.held.read_answer()),
+            Body::Prepare(matrix) => self.prepare(message.from, matrix, now),
+            Body::Activate { generation } => {
+                if self.held.activate(*generation) {
+                    self.steps.push_back(Step::Event(NodeEvent::Activated { generation: *generation }));
+                    self.steps.push_back(Step::Activated(*generation));
+                }
+            }
+            Body::ReadAnswer { .. }
+            | Body::Ack { .. }
+            | Body::Refuse { .. }
+            | Body::Join { .. }
+            | Body::MoveComplete { .. }
+            | Body::Sync(_) => {}
+        }
     }
 
     /// Carrier of a port.
-    pub fn on_link(&mut self, port: u16, up: bool, changes: u32, now: Instant) {
-        let _ = (port, up, changes, now);
+    pub fn on_link(&mut self, port: u16, up: bool, _changes: u32, now: Instant) {
+        let Some(link) = self.links.get_mut(usize::from(port)) else { return };
+        let changed = *link != up;
+        *link = up;
+        // Members learn of a lost downlink from the heartbeat that says so: at once.
+        if changed && matches!(self.config.ports[usize::from(port)].role, PortRole::DownlinkTo(_)) {
+            self.beat(now);
+        }
     }
 
     /// Time passes; called before every other input too.
     pub fn on_time(&mut self, now: Instant) {
-        let _ = now;
+        if self.uplinks.is_none() {
+            self.set_uplinks(false);
+        }
+        if let Some(sent) = self.sent
+            && now.since(sent) > self.unit * 5 / 2
+            && !self.config.ablations.no_self_fence
+        {
+            self.fence("stood still for over 2.5 units");
+        }
+        if self.peers.watch(now) {
+            self.settle_uplinks();
+        }
+        if now >= self.beat_due {
+            self.beat(now);
+        }
     }
 
     /// The next thing to do; drained after every call.
     pub fn next_step(&mut self) -> Option<Step> {
-        None
+        self.steps.pop_front()
     }
 
     /// When `on_time` must be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        Some(self.peers.deadline().map_or(self.beat_due, |silent| silent.min(self.beat_due)))
     }
 
     /// Who this is.
@@ -54,43 +130,126 @@ impl ClusterOrchestrator {
     /// In which life.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
-        self.config.incarnation
+        self.incarnation
     }
 
     /// The accepted matrix: what dispatch uses.
     #[must_use]
     pub fn matrix(&self) -> Option<&Matrix> {
-        None
+        self.held.matrix.as_ref()
     }
 
     /// Its digest.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        0
+        self.held.digest
     }
 
     /// Highest accepted generation.
     #[must_use]
     pub fn accepted(&self) -> Generation {
-        Generation::NONE
+        self.held.accepted
+    }
+
+    /// Highest activated generation.
+    #[must_use]
+    pub fn activated(&self) -> Generation {
+        self.held.activated
     }
 
     /// The fence: may a data frame of this origin (node code) and incarnation (low 16 bits) pass?
     #[must_use]
     pub fn passes(&self, origin: NodeId, incarnation: u16) -> bool {
-        let _ = (origin, incarnation);
-        false
+        let known = |member: MemberId| {
+            self.held
+                .admitted()
+                .iter()
+                .any(|one| one.member == member && (one.incarnation.0 & 0xffff) == u32::from(incarnation))
+        };
+        self.config.ablations.no_fence || origin.member().is_some_and(known)
     }
 
     /// Fenced: forwards nothing, uplinks down.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        true
+        self.fenced
     }
 
     /// Who holds the SMO role, as far as this orchestrator hears.
     #[must_use]
     pub fn smo(&self) -> Option<MemberId> {
-        None
+        self.held.author()
+    }
+
+    fn answer(&mut self, to: NodeId, body: Body) {
+        self.steps.push_back(Step::Send { port: Port::Best, to: Some(to), body });
+    }
+
+    fn prepare(&mut self, from: NodeId, matrix: &Matrix, now: Instant) {
+        let body = match self.held.prepare(matrix) {
+            Answer::Only(body) => body,
+            Answer::Accepted(body) => {
+                let (generation, digest) = (self.held.accepted, self.held.digest);
+                let admitted = matrix.admitted.clone();
+                self.steps.push_back(Step::Event(NodeEvent::Accepted { generation, digest, admitted }));
+                self.steps.push_back(Step::Accepted(generation));
+                if self.fenced && matrix.orchestrators.contains(&(self.id(), self.incarnation)) {
+                    self.fenced = false;
+                    self.steps.push_back(Step::Unfenced);
+                    self.settle_uplinks();
+                }
+                self.beat(now);
+                body
+            }
+        };
+        self.answer(from, body);
+    }
+
+    fn fence(&mut self, reason: &str) {
+        if !self.fenced {
+            self.fenced = true;
+            self.steps.push_back(Step::Event(NodeEvent::Fenced { reason: reason.to_owned() }));
+            self.steps.push_back(Step::Fenced);
+        }
+        self.incarnation = Incarnation(self.incarnation.0 + 1);
+        self.peers.clear();
+        self.sent = None;
+        self.set_uplinks(false);
+    }
+
+    /// Uplinks are up while it is not fenced and hears a member of the group.
+    fn settle_uplinks(&mut self) {
+        let serves = !self.fenced && self.peers.members().next().is_some();
+        self.set_uplinks(serves);
+    }
+
+    fn set_uplinks(&mut self, up: bool) {
+        if self.uplinks != Some(up) {
+            self.uplinks = Some(up);
+            self.steps.push_back(Step::Uplinks(up));
+        }
+    }
+
+    fn beat(&mut self, now: Instant) {
+        self.sent = Some(now);
+        self.beat_due = now + self.unit;
+        let down = |(port, up): (&scalebed_topologies::lab::Port, &bool)| match port.role {
+            PortRole::DownlinkTo(member) if !up => Some(member),
+            _ => None,
+        };
+        let beat = Heartbeat {
+            sent: now.0,
+            heard: self.peers.list(),
+            state: if self.fenced { MemberState::Down } else { MemberState::Active },
+            reason: self.fenced.then(|| "waits for a matrix that counts it".to_owned()),
+            config: self.config.config_digest,
+            accepted: self.held.accepted,
+            digest: self.held.digest,
+            activated: self.held.activated,
+            admitted: self.held.admitted().to_vec(),
+            smo: false,
+            downlinks_down: self.config.ports.iter().zip(&self.links).filter_map(down).collect(),
+        };
+        self.steps.push_back(Step::Send { port: Port::All, to: None, body: Body::Heartbeat(beat) });
     }
 }

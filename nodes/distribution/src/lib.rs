@@ -3,4 +3,4 @@
 pub mod key;
 pub mod matrix;
 
-pub use key::{Facing, Policy};
+pub use key::{Facing, Key, Policy};

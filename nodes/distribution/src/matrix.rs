@@ -1,14 +1,46 @@
 //! Dealing buckets to members. The matrix travels as [`scalebed_frame::control::Matrix`].
+//!
+//! `emulated:` how the vendor deals again after a change is unpublished. Ours moves as little as possible: orphaned
+//! buckets go to their backup and stay there; a joiner takes exactly its share, evenly from all. Backups are spread so
+//! that the loss of any one member hands its buckets out evenly.
 
-use scalebed_frame::control::{Admitted, Matrix};
-use scalebed_frame::{Generation, Incarnation, MhoId};
+use std::collections::BTreeMap;
+use std::hash::Hasher as _;
+
+use scalebed_frame::control::{Admitted, Assignment, Matrix};
+use scalebed_frame::{Generation, Incarnation, MemberId, MhoId};
 use scalebed_topologies::lab::Redeal;
+use siphasher::sip::SipHasher24;
 
 /// Digest over generation and content: equal matrices have equal digests on every machine.
 #[must_use]
 pub fn digest(matrix: &Matrix) -> u64 {
-    let _ = matrix;
-    0
+    let mut hasher = SipHasher24::new();
+    let member = |hasher: &mut SipHasher24, member: MemberId| hasher.write(&[member.site, member.number]);
+    let generation = |hasher: &mut SipHasher24, generation: Generation| {
+        hasher.write(&generation.counter.to_be_bytes());
+        hasher.write(&[generation.author.site, generation.author.number]);
+        hasher.write(&generation.incarnation.0.to_be_bytes());
+    };
+    generation(&mut hasher, matrix.generation);
+    for admitted in &matrix.admitted {
+        member(&mut hasher, admitted.member);
+        hasher.write(&admitted.incarnation.0.to_be_bytes());
+    }
+    hasher.write(b"|");
+    for (mho, incarnation) in &matrix.orchestrators {
+        hasher.write(&[mho.0]);
+        hasher.write(&incarnation.0.to_be_bytes());
+    }
+    hasher.write(b"|");
+    for bucket in &matrix.buckets {
+        member(&mut hasher, bucket.owner);
+        for other in [bucket.backup, bucket.previous] {
+            member(&mut hasher, other.unwrap_or(MemberId::new(0, 0)));
+        }
+        generation(&mut hasher, bucket.moved);
+    }
+    hasher.finish()
 }
 
 /// The first matrix: `buckets` dealt evenly over `admitted`, in order of id.
@@ -19,12 +51,28 @@ pub fn first(
     admitted: &[Admitted],
     orchestrators: &[(MhoId, Incarnation)],
 ) -> Matrix {
-    let _ = buckets;
-    Matrix { generation, admitted: admitted.to_vec(), orchestrators: orchestrators.to_vec(), buckets: Vec::new() }
+    let mut dealt = Vec::with_capacity(usize::from(buckets));
+    for admitted in admitted.iter().cycle().take(usize::from(buckets)) {
+        dealt.push(Assignment { owner: admitted.member, backup: None, moved: generation, previous: None });
+    }
+    let mut matrix =
+        Matrix { generation, admitted: admitted.to_vec(), orchestrators: orchestrators.to_vec(), buckets: dealt };
+    spread_backups(&mut matrix);
+    matrix
+}
+
+/// Forgets the previous owners of planned moves that `done` says are complete.
+pub fn finish_moves(matrix: &mut Matrix, done: impl Fn(&Assignment) -> bool) {
+    for bucket in &mut matrix.buckets {
+        if bucket.previous.is_some() && done(bucket) {
+            bucket.previous = None;
+        }
+    }
 }
 
 /// The next matrix, with exactly `admitted`. Orphaned buckets go to their backup; a joiner takes its share (planned: the
-/// previous owner is noted); the loss of any one member spreads its buckets evenly over the others.
+/// previous owner is noted); the loss of any one member spreads its buckets evenly over the others. A member that is
+/// admitted in another life than before counts as gone and as a joiner.
 #[must_use]
 pub fn next(
     matrix: &Matrix,
@@ -33,11 +81,286 @@ pub fn next(
     orchestrators: &[(MhoId, Incarnation)],
     redeal: Redeal,
 ) -> Matrix {
-    let _ = redeal;
-    Matrix {
+    let mut new = Matrix {
         generation,
         admitted: admitted.to_vec(),
         orchestrators: orchestrators.to_vec(),
         buckets: matrix.buckets.clone(),
+    };
+    if admitted.is_empty() {
+        return new;
+    }
+    let stays = |member: MemberId| admitted.iter().any(|one| one.member == member && matrix.admitted.contains(one));
+    match redeal {
+        Redeal::MinimalMove => {
+            adopt_orphans(&mut new, &stays);
+            let joins = admitted.iter().any(|one| !matrix.admitted.contains(one));
+            if joins {
+                give_shares(&mut new);
+            }
+        }
+        Redeal::Full => deal_anew(&mut new, &stays),
+    }
+    spread_backups(&mut new);
+    new
+}
+
+/// Buckets whose owner is gone go to their backup, or to the member with the fewest. An unplanned move has no previous.
+fn adopt_orphans(matrix: &mut Matrix, stays: &impl Fn(MemberId) -> bool) {
+    let mut counts = counts(matrix);
+    let generation = matrix.generation;
+    for bucket in &mut matrix.buckets {
+        bucket.previous = bucket.previous.filter(|&member| stays(member));
+        bucket.backup = bucket.backup.filter(|&member| stays(member));
+        if stays(bucket.owner) {
+            continue;
+        }
+        let fewest = || counts.iter().filter(|(member, _)| stays(**member)).min_by_key(|(_, count)| **count);
+        // Nobody stays: all are new lives, and the first in order takes it.
+        let heir = bucket.backup.or_else(|| fewest().map(|(member, _)| *member));
+        let Some(heir) = heir.or_else(|| counts.keys().next().copied()) else { continue };
+        *counts.entry(heir).or_default() += 1;
+        *bucket = Assignment { owner: heir, backup: None, moved: generation, previous: None };
+    }
+}
+
+/// Buckets owned by each admitted member.
+fn counts(matrix: &Matrix) -> BTreeMap<MemberId, usize> {
+    let mut counts: BTreeMap<_, _> = matrix.admitted.iter().map(|one| (one.member, 0)).collect();
+    for bucket in &matrix.buckets {
+        if let Some(count) = counts.get_mut(&bucket.owner) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
+/// Every member gets its share by largest remainder; those with most already get the remainder, so that fewest move.
+fn shares(matrix: &Matrix) -> BTreeMap<MemberId, usize> {
+    let counts = counts(matrix);
+    let (share, rest) = (matrix.buckets.len() / counts.len(), matrix.buckets.len() % counts.len());
+    let mut order: Vec<_> = counts.iter().map(|(member, count)| (*member, *count)).collect();
+    order.sort_by_key(|(member, count)| (std::cmp::Reverse(*count), *member));
+    (0..).zip(order).map(|(place, (member, _))| (member, share + usize::from(place < rest))).collect()
+}
+
+/// Planned: who has more than its share gives to who has less; the giver is noted as the previous owner.
+fn give_shares(matrix: &mut Matrix) {
+    let shares = shares(matrix);
+    let mut counts = counts(matrix);
+    let generation = matrix.generation;
+    // Round by round over the givers, so that a joiner takes evenly from all.
+    let mut by_owner: BTreeMap<MemberId, Vec<usize>> = BTreeMap::new();
+    for (index, bucket) in matrix.buckets.iter().enumerate() {
+        by_owner.entry(bucket.owner).or_default().push(index);
+    }
+    loop {
+        let mut gave = false;
+        for (giver, indexes) in &mut by_owner {
+            if counts[giver] <= shares[giver] {
+                continue;
+            }
+            let taker =
+                counts.iter().filter(|(member, count)| **count < shares[member]).min_by_key(|(_, count)| **count);
+            let (Some(taker), Some(index)) = (taker.map(|(member, _)| *member), indexes.pop()) else { continue };
+            matrix.buckets[index] =
+                Assignment { owner: taker, backup: Some(*giver), moved: generation, previous: Some(*giver) };
+            *counts.entry(*giver).or_default() -= 1;
+            *counts.entry(taker).or_default() += 1;
+            gave = true;
+        }
+        if !gave {
+            return;
+        }
+    }
+}
+
+/// Everything is dealt as at first; what changes hands is a planned move where the old owner stays.
+fn deal_anew(matrix: &mut Matrix, stays: &impl Fn(MemberId) -> bool) {
+    let fresh: Vec<MemberId> = matrix.admitted.iter().map(|one| one.member).collect();
+    let generation = matrix.generation;
+    for (bucket, &owner) in matrix.buckets.iter_mut().zip(fresh.iter().cycle()) {
+        if bucket.owner != owner {
+            let previous = Some(bucket.owner).filter(|&member| stays(member));
+            *bucket = Assignment { owner, backup: previous, moved: generation, previous };
+        }
+        bucket.backup = bucket.backup.filter(|&member| stays(member));
+    }
+}
+
+/// Spreads the backups of each owner's buckets evenly over the others, moving as few as can be. A bucket in a planned
+/// move keeps its previous owner as backup: it has the state.
+fn spread_backups(matrix: &mut Matrix) {
+    let members: Vec<MemberId> = matrix.admitted.iter().map(|one| one.member).collect();
+    for &owner in &members {
+        let others: Vec<MemberId> = members.iter().copied().filter(|&member| member != owner).collect();
+        let mine: Vec<usize> =
+            (0..matrix.buckets.len()).filter(|&index| matrix.buckets[index].owner == owner).collect();
+        if others.is_empty() {
+            mine.iter().for_each(|&index| matrix.buckets[index].backup = None);
+            continue;
+        }
+        let (floor, rest) = (mine.len() / others.len(), mine.len() % others.len());
+        let mut load: BTreeMap<MemberId, usize> = others.iter().map(|&member| (member, 0)).collect();
+        let mut open = Vec::new();
+        // Pinned ones first: they count, whatever the others have.
+        let (pinned, free): (Vec<usize>, Vec<usize>) =
+            mine.into_iter().partition(|&index| matrix.buckets[index].previous.is_some());
+        for index in pinned {
+            let previous = matrix.buckets[index].previous;
+            matrix.buckets[index].backup = previous;
+            previous.and_then(|member| load.get_mut(&member)).into_iter().for_each(|count| *count += 1);
+        }
+        let mut extra = rest;
+        for index in free {
+            let keeps = matrix.buckets[index].backup.and_then(|member| load.get_mut(&member)).is_some_and(|count| {
+                let fits = *count < floor || *count == floor && extra > 0;
+                extra -= usize::from(fits && *count == floor);
+                *count += usize::from(fits);
+                fits
+            });
+            if !keeps {
+                open.push(index);
+            }
+        }
+        for index in open {
+            let Some(least) = load.iter().min_by_key(|(_, count)| **count).map(|(member, _)| *member) else { continue };
+            matrix.buckets[index].backup = Some(least);
+            *load.entry(least).or_default() += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GENERATION: Generation = Generation { counter: 1, author: MemberId::new(1, 1), incarnation: Incarnation(1) };
+
+    fn admitted(numbers: &[u8]) -> Vec<Admitted> {
+        let one = |&number| Admitted { member: MemberId::new(1, number), incarnation: Incarnation(1) };
+        numbers.iter().map(one).collect()
+    }
+
+    fn at(counter: u32) -> Generation {
+        Generation { counter, ..GENERATION }
+    }
+
+    fn moved(a: &Matrix, b: &Matrix) -> Vec<usize> {
+        (0..a.buckets.len()).filter(|&index| a.buckets[index].owner != b.buckets[index].owner).collect()
+    }
+
+    fn well_formed(matrix: &Matrix) {
+        for bucket in &matrix.buckets {
+            assert!(matrix.admitted.iter().any(|one| one.member == bucket.owner), "an owner is admitted");
+            assert_ne!(bucket.backup, Some(bucket.owner), "a backup is another");
+            assert_eq!(bucket.backup.is_some(), matrix.admitted.len() > 1);
+        }
+    }
+
+    fn spread(matrix: &Matrix) -> (usize, usize) {
+        let counts = counts(matrix);
+        (counts.values().copied().min().unwrap_or(0), counts.values().copied().max().unwrap_or(0))
+    }
+
+    #[test]
+    fn the_first_matrix_is_even() {
+        for n in 1..=31u8 {
+            let matrix = first(GENERATION, 512, &admitted(&(1..=n).collect::<Vec<_>>()), &[]);
+            well_formed(&matrix);
+            let (min, max) = spread(&matrix);
+            assert!(max - min <= 1, "{n} members: {min}..{max}");
+        }
+    }
+
+    #[test]
+    fn a_loss_moves_only_what_it_must_and_evenly() {
+        for n in 2..=16u8 {
+            let all: Vec<u8> = (1..=n).collect();
+            let before = first(GENERATION, 512, &admitted(&all), &[]);
+            for gone in 1..=n {
+                let left: Vec<u8> = all.iter().copied().filter(|&number| number != gone).collect();
+                let after = next(&before, at(2), &admitted(&left), &[], Redeal::MinimalMove);
+                well_formed(&after);
+                for index in moved(&before, &after) {
+                    assert_eq!(before.buckets[index].owner, MemberId::new(1, gone), "collateral");
+                    assert_eq!(Some(after.buckets[index].owner), before.buckets[index].backup, "to the backup");
+                    assert_eq!((after.buckets[index].moved, after.buckets[index].previous), (at(2), None));
+                }
+                let (min, max) = spread(&after);
+                assert!(max - min <= 2, "{n} members less {gone}: {min}..{max}");
+            }
+        }
+    }
+
+    #[test]
+    fn three_to_four_moves_exactly_a_quarter() {
+        let before = first(GENERATION, 512, &admitted(&[1, 2, 3]), &[]);
+        let after = next(&before, at(2), &admitted(&[1, 2, 3, 4]), &[], Redeal::MinimalMove);
+        well_formed(&after);
+        let moved = moved(&before, &after);
+        assert_eq!(moved.len(), 128);
+        for index in moved {
+            let bucket = after.buckets[index];
+            assert_eq!(bucket.owner, MemberId::new(1, 4));
+            assert_eq!(bucket.previous, Some(before.buckets[index].owner));
+            assert_eq!(bucket.backup, bucket.previous);
+        }
+        assert_eq!(spread(&after), (128, 128));
+        let full = next(&before, at(2), &admitted(&[1, 2, 3, 4]), &[], Redeal::Full);
+        let share = self::moved(&before, &full).len() as f64 / 512.0;
+        assert!((0.7..0.8).contains(&share), "full re-deal moves {share}");
+    }
+
+    #[test]
+    fn a_return_restores_an_even_spread() {
+        let all = admitted(&[1, 2, 3, 4]);
+        let before = first(GENERATION, 512, &all, &[]);
+        let less = next(&before, at(2), &admitted(&[1, 2, 4]), &[], Redeal::MinimalMove);
+        let mut back = all.clone();
+        back[2].incarnation = Incarnation(256);
+        let after = next(&less, at(3), &back, &[], Redeal::MinimalMove);
+        well_formed(&after);
+        assert_eq!(spread(&after), (128, 128));
+        for one in 1..=4u8 {
+            let left: Vec<_> = back.iter().copied().filter(|two| two.member.number != one).collect();
+            let mut done = after.clone();
+            finish_moves(&mut done, |_| true);
+            let (min, max) = spread(&next(&done, at(4), &left, &[], Redeal::MinimalMove));
+            assert!(max - min <= 3, "loss of {one} after a return: {min}..{max}");
+        }
+    }
+
+    #[test]
+    fn a_joiner_that_dies_gives_its_buckets_back() {
+        let before = first(GENERATION, 512, &admitted(&[1, 2, 3]), &[]);
+        let joined = next(&before, at(2), &admitted(&[1, 2, 3, 4]), &[], Redeal::MinimalMove);
+        let after = next(&joined, at(3), &admitted(&[1, 2, 3]), &[], Redeal::MinimalMove);
+        well_formed(&after);
+        assert_eq!(moved(&before, &after), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn another_life_is_another_member() {
+        let before = first(GENERATION, 512, &admitted(&[1, 2]), &[]);
+        let mut reborn = admitted(&[1, 2]);
+        reborn[1].incarnation = Incarnation(2);
+        let after = next(&before, at(2), &reborn, &[], Redeal::MinimalMove);
+        well_formed(&after);
+        // What the old life owned is orphaned first, then the new life takes its share as a planned move.
+        let planned = after.buckets.iter().filter(|bucket| bucket.owner.number == 2);
+        assert!(planned.clone().count() == 256 && planned.into_iter().all(|bucket| bucket.previous.is_some()));
+    }
+
+    #[test]
+    fn digests_tell_matrices_apart() {
+        let matrix = first(GENERATION, 512, &admitted(&[1, 2, 3]), &[(MhoId(1), Incarnation(1))]);
+        let mut other = matrix.clone();
+        other.buckets[7].backup = Some(other.buckets[7].owner);
+        assert_eq!(digest(&matrix), digest(&matrix.clone()));
+        assert_ne!(digest(&matrix), digest(&other));
+        let mut other = matrix.clone();
+        other.orchestrators.clear();
+        assert_ne!(digest(&matrix), digest(&other));
     }
 }

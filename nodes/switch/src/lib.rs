@@ -138,8 +138,8 @@ impl Switch {
             Learned::Moved => self.counters.moves += 1,
             Learned::Full => self.counters.not_learned += 1,
         }
-        let known = if dst.is_group() { None } else { self.table.find(dst, now) };
-        match known {
+        // A group's address is never learned, so it is never found.
+        match self.table.find(dst, now) {
             Some(place) if place == from => Err(Drop::SamePlace),
             Some(place) => {
                 let out = self.way_out(place, frame.bytes()).ok_or(Drop::NoCarrier)?;

@@ -171,6 +171,17 @@ fn a_single_port_that_loses_carrier_forgets_its_stations() {
 }
 
 #[test]
+fn a_station_whose_port_is_down_gets_nothing() {
+    let mut bench = Bench::new();
+    bench.fabric.cut(CableIndex(usize::from(HOST1)));
+    while bench.fabric.step() {}
+    // Its last frame is read only after the carrier was lost.
+    bench.send(HOST1, Mac::BROADCAST, A, [1, 2]);
+    assert_eq!(bench.send(HOST2, A, B, [1, 2]), [""; 0]);
+    assert_eq!(bench.drops(), [("no-carrier".to_owned(), 1)]);
+}
+
+#[test]
 fn an_address_is_forgotten_after_300_s_without_a_frame() {
     let mut bench = Bench::new();
     bench.send(HOST1, Mac::BROADCAST, A, [1, 2]);
@@ -178,6 +189,12 @@ fn an_address_is_forgotten_after_300_s_without_a_frame() {
     assert_eq!(bench.send(HOST2, A, B, [1, 2]).len(), 1);
     bench.fabric.run_until(Instant::from_millis(300_001));
     assert_eq!(bench.send(HOST2, A, B, [1, 2]).len(), 2);
+    // Each frame starts the time anew.
+    bench.send(HOST1, Mac::BROADCAST, A, [1, 2]);
+    bench.fabric.run_until(Instant::from_millis(500_000));
+    bench.send(HOST1, Mac::BROADCAST, A, [1, 2]);
+    bench.fabric.run_until(Instant::from_millis(700_000));
+    assert_eq!(bench.send(HOST2, A, B, [1, 2]).len(), 1);
 }
 
 #[test]

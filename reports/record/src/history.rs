@@ -1,7 +1,7 @@
 //! The history: everything that was done or declared, on one clock.
 
 use scalebed_frame::control::{Admitted, Matrix};
-use scalebed_frame::{Generation, NodeId};
+use scalebed_frame::{Generation, Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::traffic::{GeneratorReport, Schedule};
@@ -156,10 +156,14 @@ pub enum Declared {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Heard {
-    /// A heartbeat showed this for the first time (changes only; the first heartbeat of each sender too).
+    /// A heartbeat: each one that was sent, once, however many taps saw it.
     Heartbeat {
         /// Who.
         from: NodeId,
+        /// In which life.
+        incarnation: Incarnation,
+        /// When it was sent, by the sender's clock, ns.
+        sent: u64,
         /// Accepted generation.
         accepted: Generation,
         /// Activated generation.

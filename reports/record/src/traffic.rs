@@ -3,6 +3,10 @@
 use scalebed_frame::{Flow, signature};
 use serde::{Deserialize, Serialize};
 
+/// A TCP flow's SYN is due so long before its first request, ns: its handshake is done by then, and the request leaves
+/// on time. (A flow that starts earlier in the schedule than this sends its SYN at the schedule's start.)
+pub const HANDSHAKE_LEAD: u64 = 50_000_000;
+
 /// All generated traffic of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -73,10 +77,20 @@ impl FlowSpec {
 /// What the generator reports at its end: lateness, skips, and what its TCP pairs went through.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorReport {
-    /// Packets put in, by direction.
+    /// Scheduled packets put in, both directions: UDP packets, and first attempts of TCP requests and responses.
     pub sent: u64,
     /// Packets that were due but skipped after a stall.
     pub skipped: u64,
+    /// UDP packets of servers that were due before the server had seen a packet of its client.
+    #[serde(default)]
+    pub not_opened: u64,
+    /// Packets that were due while the cluster's MAC was unknown, or while a TCP connection could not take them
+    /// (refused, reset, or 64 rounds not acknowledged).
+    #[serde(default)]
+    pub unsendable: u64,
+    /// Scheduled packets of the run that arrived intact at the right side, first attempts and others.
+    #[serde(default)]
+    pub received: u64,
     /// Worst lateness of a sent packet, ns.
     pub worst_late: u64,
     /// 99th percentile of lateness, ns.
@@ -87,6 +101,12 @@ pub struct GeneratorReport {
     pub corrupt: u64,
     /// Frames that the receiving socket dropped.
     pub receive_drops: u64,
+    /// Frames that its ports sent and received in all, ARP and TCP's control segments among them.
+    #[serde(default)]
+    pub frames: u64,
+    /// CPU time that its process used, ns.
+    #[serde(default)]
+    pub cpu_ns: u64,
     /// Each TCP flow's fate, in order of flow.
     pub tcp: Vec<TcpReport>,
 }

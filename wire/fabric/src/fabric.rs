@@ -6,7 +6,7 @@ use scalebed_cable::{Direction, Settings, decide};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex};
 use scalebed_frame::render;
 
-use crate::node::{Losses, Node, Process};
+use crate::node::{Node, Process};
 use crate::queue::{Happening, Queue};
 use crate::record::Keep;
 
@@ -44,7 +44,7 @@ pub(crate) struct Cable {
     pub(crate) settings: Settings,
     pub(crate) cut: bool,
     pub(crate) carrier: bool,
-    ledger: Ledger,
+    pub(crate) ledger: Ledger,
 }
 
 /// Engines on cables.
@@ -57,7 +57,7 @@ pub struct Fabric {
     events: Vec<(Instant, NodeIndex, NodeEvent)>,
     taps: Vec<Deliver>,
     keep: Keep,
-    transcript: String,
+    pub(crate) transcript: String,
 }
 
 impl Fabric {
@@ -192,83 +192,6 @@ impl Fabric {
     /// Chooses what is kept from now on.
     pub fn keep(&mut self, keep: Keep) {
         self.keep = keep;
-    }
-
-    /// Frames put in and got out, each direction.
-    #[must_use]
-    pub fn ledger(&self, cable: CableIndex) -> Ledger {
-        self.cables[cable.0].ledger
-    }
-
-    /// The two ends of a cable, a first.
-    #[must_use]
-    pub fn ends(&self, cable: CableIndex) -> [(NodeIndex, PortIndex); 2] {
-        self.cables[cable.0].ends.map(|(node, port)| (NodeIndex(node), PortIndex(port)))
-    }
-
-    /// Has the cable carrier?
-    #[must_use]
-    pub fn carrier(&self, cable: CableIndex) -> bool {
-        self.cables[cable.0].carrier
-    }
-
-    /// How many nodes there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// Has nothing been added yet?
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
-    /// A node's name.
-    #[must_use]
-    pub fn name(&self, node: NodeIndex) -> &str {
-        &self.nodes[node.0].name
-    }
-
-    /// The state of a node's process.
-    #[must_use]
-    pub fn process(&self, node: NodeIndex) -> Process {
-        self.nodes[node.0].process
-    }
-
-    /// Frames that a node lost outside its engine.
-    #[must_use]
-    pub fn losses(&self, node: NodeIndex) -> Losses {
-        self.nodes[node.0].losses
-    }
-
-    /// The transcript so far: `time from:port>to:port frame`, a line a frame ([`Keep::transcript`]).
-    #[must_use]
-    pub fn transcript(&self) -> &str {
-        &self.transcript
-    }
-
-    /// The transcript since the last call.
-    pub fn take_transcript(&mut self) -> String {
-        std::mem::take(&mut self.transcript)
-    }
-
-    /// A node's outputs ([`Keep::outputs`]), over all its lives.
-    #[must_use]
-    pub fn outputs(&self, node: NodeIndex) -> &[Output] {
-        &self.nodes[node.0].outputs.outputs
-    }
-
-    /// Digest of every node's outputs, in order of node ([`Keep::outputs`] or [`Keep::digests`]).
-    #[must_use]
-    pub fn outputs_digest(&self) -> Vec<u64> {
-        self.nodes.iter().map(|node| node.outputs.digest()).collect()
-    }
-
-    /// A node's inputs since its last start, each with the instant when it was handed over ([`Keep::journals`]).
-    #[must_use]
-    pub fn journal(&self, node: NodeIndex) -> &[(Input, Instant)] {
-        &self.nodes[node.0].journal
     }
 
     /// Brings a cable's carrier in line with its ends; both ends are told of a change.

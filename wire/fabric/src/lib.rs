@@ -10,6 +10,7 @@
 
 mod fabric;
 mod faults;
+mod inspect;
 mod node;
 mod queue;
 mod record;

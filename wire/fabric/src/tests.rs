@@ -217,29 +217,88 @@ fn a_hung_nodes_backlog_is_bounded() {
     assert_eq!(bench.fabric.losses(bench.receiver).vanished, 4_096);
 }
 
+/// Wants to be woken 5 ms after the last input, or 1 ms after a command.
+struct Quiet(Instant, Log);
+
+impl Engine for Quiet {
+    fn handle(&mut self, input: Input, now: Instant) {
+        if matches!(input, Input::Timeout) {
+            self.1.borrow_mut().push(now.to_string());
+        }
+        let quiet = if matches!(input, Input::Command(_)) { 1 } else { 5 };
+        self.0 = now + Duration::from_millis(quiet);
+    }
+
+    fn poll(&mut self) -> Output {
+        Output::Idle(Some(self.0))
+    }
+}
+
 #[test]
 fn a_deadline_that_moves_with_every_input_fires_once_and_on_time() {
-    /// Wants to be woken 5 ms after the last input.
-    struct Quiet(Instant, Log);
-    impl Engine for Quiet {
-        fn handle(&mut self, input: Input, now: Instant) {
-            if matches!(input, Input::Timeout) {
-                self.1.borrow_mut().push(now.to_string());
-            }
-            self.0 = now + Duration::from_millis(5);
-        }
-        fn poll(&mut self) -> Output {
-            Output::Idle(Some(self.0))
-        }
-    }
     let mut bench = bench(Settings::default());
     let log = Log::default();
     bench.fabric.restart(bench.receiver, Box::new(Quiet(Instant(0), log.clone())));
     bench.fabric.start(bench.sender);
     bench.run_to_us(20_500);
     bench.fabric.kill(bench.sender);
-    bench.run_to_us(29_000);
+    bench.run_to_us(26_000);
     assert_eq!(log.take(), ["0.000000", "0.025010"]);
+    // An earlier one takes the place of a later one.
+    bench.fabric.command(bench.receiver, Command::Drain);
+    bench.run_to_us(31_000);
+    assert_eq!(log.take(), ["0.027000"]);
+}
+
+#[test]
+fn a_deadline_that_lies_ahead_when_a_node_wakes_still_fires() {
+    let mut bench = bench(Settings::default());
+    let log = Log::default();
+    bench.fabric.restart(bench.receiver, Box::new(Quiet(Instant(0), log.clone())));
+    bench.run_to_us(4_000);
+    // From 5 ms to 9 ms: the wake-up that is planned for 5 ms comes while it hangs.
+    bench.fabric.inject(bench.receiver, Input::Frame { port: P0, frame: Frame::default(), received: Instant(0) });
+    bench.fabric.hang(bench.receiver);
+    bench.run_to_us(6_000);
+    bench.fabric.wake(bench.receiver);
+    bench.run_to_us(13_000);
+    assert_eq!(log.take(), ["0.000000", "0.009000"]);
+}
+
+#[test]
+fn a_frame_on_its_way_comes_out_and_vanishes_if_its_port_went_down() {
+    let mut bench = Bench::started(Settings::default());
+    bench.run_to_us(1_005);
+    bench.fabric.set_port(bench.receiver, P0, false);
+    bench.run_to_us(1_500);
+    assert_eq!(bench.fabric.ledger(crate::CableIndex(0)), to_b(2, 2));
+    assert_eq!(bench.fabric.losses(bench.receiver).vanished, 1);
+    assert!(!bench.take_log().contains("frame 1"));
+}
+
+#[test]
+fn frames_of_one_instant_keep_their_order() {
+    /// Sends a hundred numbered frames at its start.
+    struct Volley(u16);
+    impl Engine for Volley {
+        fn handle(&mut self, input: Input, _: Instant) {
+            self.0 = if matches!(input, Input::Timeout) { 0 } else { 100 };
+        }
+        fn poll(&mut self) -> Output {
+            if self.0 == 100 {
+                return Output::Idle(None);
+            }
+            self.0 += 1;
+            Output::Transmit { port: P0, frame: Ticker::numbered(self.0 - 1) }
+        }
+    }
+    let mut bench = bench(Settings::default());
+    let numbers = Rc::new(RefCell::new(Vec::new()));
+    let tap = numbers.clone();
+    bench.fabric.on_deliver(Box::new(move |_, _, _, frame| tap.borrow_mut().push(frame.bytes()[15])));
+    bench.fabric.restart(bench.sender, Box::new(Volley(100)));
+    bench.run_to_us(10);
+    assert_eq!(numbers.take(), (0..100).collect::<Vec<u8>>());
 }
 
 #[test]
@@ -294,6 +353,10 @@ fn same_seed_same_outputs_and_a_journal_gives_them_again() {
     assert_ne!(once.fabric.outputs_digest(), other.fabric.outputs_digest());
     let (mut fresh, _) = Ticker::new(Some(Duration::from_millis(1)));
     assert_eq!(replay(&mut *fresh, once.fabric.journal(once.sender)), once.fabric.outputs(once.sender));
+    // A new life has a journal of its own.
+    let mut bench = once;
+    bench.fabric.restart(bench.sender, fresh);
+    assert_eq!(bench.fabric.journal(bench.sender).len(), 2);
 }
 
 #[test]
@@ -349,4 +412,26 @@ fn an_engine_that_spins_is_named() {
     let node = fabric.add("spinner", Box::new(Spinner), 0);
     fabric.start(node);
     fabric.run_until(Instant(1));
+}
+
+#[test]
+fn the_digest_of_outputs_covers_every_byte_and_field() {
+    let digest = |output: &Output| {
+        let mut record = crate::record::OutputRecord::default();
+        record.take_in(output, false);
+        record.digest()
+    };
+    let transmit = |port, bytes: &[u8]| Output::Transmit { port: PortIndex(port), frame: Frame(bytes.to_vec()) };
+    let all = [
+        transmit(0, &[1, 2]),
+        transmit(0, &[1, 3]),
+        transmit(1, &[1, 2]),
+        transmit(0, &[]),
+        Output::Idle(None),
+        Output::Idle(Some(Instant(5))),
+        Output::Event(NodeEvent::Ready),
+        Output::SetPort { port: P0, up: true },
+    ];
+    let digests: std::collections::BTreeSet<u64> = all.iter().map(digest).collect();
+    assert_eq!(digests.len(), all.len());
 }

@@ -108,6 +108,8 @@ pub struct Heartbeat {
     pub admitted: Vec<Admitted>,
     /// Does the sender hold the SMO (pivot) role?
     pub smo: bool,
+    /// An orchestrator's: members whose downlink to it has no carrier.
+    pub downlinks_down: Vec<MemberId>,
 }
 
 /// A peer as heard by the sender of a heartbeat.

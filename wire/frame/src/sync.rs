@@ -83,6 +83,8 @@ pub struct Entry {
     pub left: NetworkId,
     /// Who owns it.
     pub owner: MemberId,
+    /// In which life: a member that came back does not know what its last life owned.
+    pub life: Incarnation,
     /// Bucket of the forward tuple.
     pub bucket: Bucket,
     /// Version.

@@ -1,0 +1,82 @@
+//! Lab -> configuration of each node's process. The only place that knows both the lab and what nodes take.
+
+use scalebed_cluster::{Ablations, NodeConfig};
+use scalebed_frame::{Incarnation, MemberId, NodeId};
+use scalebed_topologies::Lab;
+use scalebed_topologies::lab::{Architecture, Node, NodeKind};
+
+/// Each start of a node takes 256 incarnations: it counts up by itself when it comes back from being fenced.
+const INCARNATIONS_A_START: u32 = 256;
+
+/// What a node is told, by what runs in it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Config {
+    /// `mho`.
+    Mho(Box<NodeConfig>),
+    /// `sgm`.
+    Sgm(Box<NodeConfig>),
+    /// `pivot`.
+    Pivot(Box<NodeConfig>),
+    /// `switch`.
+    Switch(scalebed_switch::Config),
+}
+
+impl Config {
+    /// The program that takes it.
+    #[must_use]
+    pub const fn program(&self) -> &'static str {
+        match self {
+            Self::Mho(_) => "mho",
+            Self::Sgm(_) => "sgm",
+            Self::Pivot(_) => "pivot",
+            Self::Switch(_) => "switch",
+        }
+    }
+
+    /// The file that it reads.
+    ///
+    /// # Errors
+    /// Serialisation fails (a bug).
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        match self {
+            Self::Mho(config) | Self::Sgm(config) | Self::Pivot(config) => serde_json::to_string_pretty(config),
+            Self::Switch(config) => serde_json::to_string_pretty(config),
+        }
+    }
+}
+
+/// The configuration of a node for its `start`-th start (from 1); `None`: the node runs no process of ours.
+#[must_use]
+pub fn config(lab: &Lab, absent: &[MemberId], node: &Node, start: u32, ablations: Ablations) -> Option<Config> {
+    let cluster = |id: NodeId| {
+        Box::new(NodeConfig {
+            name: node.name.clone(),
+            id,
+            incarnation: Incarnation(start * INCARNATIONS_A_START),
+            architecture: lab.architecture,
+            group: lab.group.clone(),
+            config_digest: config_digest(lab),
+            networks: lab.networks.clone(),
+            ports: node.ports.clone(),
+            members: lab.members(),
+            starters: lab.members().into_iter().filter(|member| !absent.contains(member)).collect(),
+            orchestrators: lab.orchestrators(),
+            ablations,
+        })
+    };
+    match (&node.kind, lab.architecture) {
+        (NodeKind::Mho(mho), _) => Some(Config::Mho(cluster((*mho).into()))),
+        (NodeKind::Member(member), Architecture::Maestro) => Some(Config::Sgm(cluster((*member).into()))),
+        (NodeKind::Member(member), Architecture::ElasticXl) => Some(Config::Pivot(cluster((*member).into()))),
+        (NodeKind::Switch(_), _) => {
+            Some(Config::Switch(scalebed_switch::Config { name: node.name.clone(), ports: node.ports.clone() }))
+        }
+        (NodeKind::Host(_) | NodeKind::Generator, _) => None,
+    }
+}
+
+/// Digest of what all members must agree on: policy, NAT, networks.
+fn config_digest(lab: &Lab) -> u64 {
+    let text = serde_json::to_string(&(&lab.group, &lab.networks)).unwrap_or_default();
+    crate::files::hash64(text.as_bytes())
+}

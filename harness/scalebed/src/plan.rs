@@ -1,0 +1,195 @@
+//! Lab -> Plan: one step, one kernel effect, in the order in which they are done. Pure; printable; `apply` decides
+//! nothing.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use scalebed_frame::Mac;
+use scalebed_topologies::Lab;
+use scalebed_topologies::lab::{End, NodeKind, PortRole, Prefix};
+
+/// Everything that building a lab does to the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// One end of a cable as it is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedEnd {
+    /// Index of the lab's nodes.
+    pub node: usize,
+    /// Node name.
+    pub name: String,
+    /// Interface name.
+    pub interface: String,
+    /// MAC.
+    pub mac: Mac,
+    /// MTU.
+    pub mtu: u16,
+}
+
+/// One kernel effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A namespace for a node. Only kernel hosts keep an IP stack behind their ports.
+    Namespace {
+        /// Index of the lab's nodes.
+        node: usize,
+        /// Its name.
+        name: String,
+    },
+    /// A veth pair, both ends created in place.
+    Cable {
+        /// Index of the lab's cables.
+        cable: usize,
+        /// One end.
+        a: PlannedEnd,
+        /// The other.
+        b: PlannedEnd,
+    },
+    /// No ARP, no addresses: the kernel's stack is cut off behind a node's port.
+    Bare {
+        /// Index of the lab's nodes.
+        node: usize,
+        /// Its name.
+        name: String,
+        /// Interface name.
+        interface: String,
+    },
+    /// GSO, TSO, GRO and checksum offload off: taps see what a cable would carry.
+    OffloadsOff {
+        /// Index of the lab's nodes.
+        node: usize,
+        /// Its name.
+        name: String,
+        /// Interface name.
+        interface: String,
+    },
+    /// An interface up. An orchestrator's uplinks are left to the orchestrator.
+    Up {
+        /// Index of the lab's nodes.
+        node: usize,
+        /// Its name.
+        name: String,
+        /// Interface name.
+        interface: String,
+    },
+    /// An address of a kernel host.
+    Address {
+        /// Index of the lab's nodes.
+        node: usize,
+        /// Its name.
+        name: String,
+        /// Interface name.
+        interface: String,
+        /// Address.
+        address: Ipv4Addr,
+        /// Prefix length.
+        length: u8,
+    },
+    /// A route of a kernel host.
+    Route {
+        /// Index of the lab's nodes.
+        node: usize,
+        /// Its name.
+        name: String,
+        /// To where.
+        prefix: Prefix,
+        /// Through whom.
+        via: Ipv4Addr,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace { name, .. } => write!(f, "namespace {name}"),
+            Self::Cable { cable, a, b } => write!(
+                f,
+                "cable {cable}: {}/{} {} -- {}/{} {} mtu {}",
+                a.name, a.interface, a.mac, b.name, b.interface, b.mac, a.mtu
+            ),
+            Self::Bare { name, interface, .. } => write!(f, "no stack behind {name}/{interface}"),
+            Self::OffloadsOff { name, interface, .. } => write!(f, "offloads off {name}/{interface}"),
+            Self::Up { name, interface, .. } => write!(f, "up {name}/{interface}"),
+            Self::Address { name, interface, address, length, .. } => {
+                write!(f, "address {name}/{interface} {address}/{length}")
+            }
+            Self::Route { name, prefix, via, .. } => {
+                write!(f, "route {name} {}/{} via {via}", prefix.address, prefix.length)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+impl Plan {
+    /// The plan of a lab.
+    #[must_use]
+    pub fn of(lab: &Lab) -> Self {
+        let mut steps = Vec::new();
+        for (node, spec) in lab.nodes.iter().enumerate() {
+            steps.push(Step::Namespace { node, name: spec.name.clone() });
+        }
+        for (cable, spec) in lab.cables.iter().enumerate() {
+            steps.push(Step::Cable { cable, a: planned(lab, spec.a), b: planned(lab, spec.b) });
+        }
+        for (node, spec) in lab.nodes.iter().enumerate() {
+            for port in &spec.ports {
+                let (name, interface) = (spec.name.clone(), port.name.clone());
+                if matches!(spec.kind, NodeKind::Host(_)) {
+                    steps.push(Step::OffloadsOff { node, name, interface });
+                } else {
+                    steps.push(Step::Bare { node, name, interface });
+                }
+            }
+        }
+        for (node, spec) in lab.nodes.iter().enumerate() {
+            for port in spec.ports.iter().filter(|port| !matches!(port.role, PortRole::Uplink(_))) {
+                steps.push(Step::Up { node, name: spec.name.clone(), interface: port.name.clone() });
+            }
+        }
+        for (node, spec) in lab.nodes.iter().enumerate() {
+            host_steps(lab, node, &spec.name, &mut steps);
+        }
+        Self { steps }
+    }
+}
+
+fn planned(lab: &Lab, end: End) -> PlannedEnd {
+    let node = &lab.nodes[usize::from(end.node)];
+    let port = &node.ports[usize::from(end.port)];
+    PlannedEnd {
+        node: usize::from(end.node),
+        name: node.name.clone(),
+        interface: port.name.clone(),
+        mac: port.mac,
+        mtu: port.mtu,
+    }
+}
+
+/// Address and default route (the cluster) of a kernel host.
+fn host_steps(lab: &Lab, node: usize, name: &str, steps: &mut Vec<Step>) {
+    let NodeKind::Host(host) = &lab.nodes[node].kind else { return };
+    let (Some(network), Some(port)) = (lab.network(host.network), lab.nodes[node].ports.first()) else { return };
+    steps.push(Step::Address {
+        node,
+        name: name.to_owned(),
+        interface: port.name.clone(),
+        address: host.address,
+        length: network.subnet.length,
+    });
+    steps.push(Step::Route {
+        node,
+        name: name.to_owned(),
+        prefix: Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 },
+        via: network.cluster_ip,
+    });
+}

@@ -1,0 +1,240 @@
+//! One run: check -> plan -> apply -> phases -> verdicts -> report -> teardown.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use scalebed_record::{Fact, History, Outcome, Record};
+
+use crate::driver::{self, Ran, Settings};
+use crate::exit::{self, Failure};
+use crate::files::Loaded;
+use crate::plan::Plan;
+use crate::rundir::{self, RunDir};
+use crate::world::World;
+use crate::world::netns::{Netns, Places};
+use crate::world::sim::Sim;
+use crate::environment;
+
+/// Runs that a stall of the machine made invalid may be repeated so often, every attempt printed.
+const REPEATS: u32 = 2;
+
+/// Where a scenario runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Where {
+    /// Namespaces, real processes.
+    Netns,
+    /// Virtual time.
+    Sim,
+}
+
+/// What a run is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// World.
+    pub world: Where,
+    /// Settings of the driver.
+    pub settings: Settings,
+    /// Where the node programs are; beside this program by default.
+    pub programs: PathBuf,
+    /// The command that repeats the run.
+    pub command: String,
+}
+
+/// A judged run.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// Everything measured.
+    pub record: Record,
+    /// Where the report is.
+    pub report: PathBuf,
+    /// The operator stopped it.
+    pub interrupted: bool,
+}
+
+impl Judged {
+    /// The exit code of this run.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match (self.interrupted, self.record.outcome()) {
+            (true, _) => exit::INTERRUPTED,
+            (false, "pass") => exit::PASS,
+            (false, "fail") => exit::FAIL,
+            (false, _) => exit::INVALID,
+        }
+    }
+}
+
+/// The programs beside this one.
+///
+/// # Errors
+/// This program's own path cannot be read.
+pub fn programs_beside_this_one() -> Result<PathBuf, Failure> {
+    let this = std::env::current_exe().map_err(|error| Failure::new(exit::BUG, format!("own path: {error}")))?;
+    Ok(this.parent().unwrap_or(Path::new(".")).to_path_buf())
+}
+
+/// SIGINT, SIGTERM and SIGHUP as a descriptor; to be called before any thread is started.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn take_signals() -> Result<SignalFd, Failure> {
+    let broke = |error: nix::Error| Failure::new(exit::BUG, format!("signals: {error}"));
+    let mask = stop_signals();
+    mask.thread_block().map_err(broke)?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(broke)
+}
+
+fn stop_signals() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
+}
+
+/// Runs a scenario, and again where the machine itself stalled and nothing can be said.
+///
+/// # Errors
+/// As [`once`].
+pub fn repeated(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<Judged, Failure> {
+    let mut attempt = 0;
+    loop {
+        let place = if attempt == 0 {
+            dir.clone()
+        } else {
+            let path = dir.path().join(format!("repeat-{attempt}"));
+            RunDir::create(Some(&path), &loaded.scenario.name, request.settings.seed)
+                .map_err(|error| Failure::new(exit::BUG, error.to_string()))?
+        };
+        let (judged, stalled) = once(loaded, request, &place)?;
+        if judged.record.outcome() != "invalid" || !stalled || judged.interrupted || attempt == REPEATS {
+            return Ok(judged);
+        }
+        attempt += 1;
+        println!("invalid: the machine stalled; attempt {} of {}", attempt + 1, REPEATS + 1);
+    }
+}
+
+/// Runs a scenario once. The second value: some loop stood still.
+///
+/// # Errors
+/// The lab could not be built, the world broke, or teardown left something.
+pub fn once(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<(Judged, bool), Failure> {
+    let write = |name: &str, text: &str| {
+        dir.write(name, text).map_err(|error| Failure::new(exit::BUG, format!("{name}: {error}")))
+    };
+    write("lab.yaml", &loaded.lab_text)?;
+    write("scenario.yaml", &loaded.scenario_text)?;
+    write("plan.txt", &Plan::of(&loaded.lab).to_string())?;
+    let started = rundir::utc();
+    let mut progress = Progress::new(&loaded.scenario.name);
+    match request.world {
+        Where::Sim => {
+            let mut world = Sim::new(&loaded.lab, request.settings.seed);
+            in_world(&mut world, loaded, request, dir, &started, &mut progress)
+        }
+        Where::Netns => {
+            if !nix::unistd::geteuid().is_root() {
+                let text = "a run needs root for its namespaces and raw sockets: use sudo, or --world sim";
+                return Err(Failure::new(exit::CAPABILITY, text));
+            }
+            let signals = take_signals()?;
+            progress.say("build");
+            let places = Places { folder: dir.path(), programs: &request.programs };
+            let mut world = Netns::build(&loaded.lab, &places, Some(signals))?;
+            let outcome = in_world(&mut world, loaded, request, dir, &started, &mut progress);
+            progress.say("teardown");
+            let down = world.teardown();
+            drop(world);
+            let _unblocked_or_not = stop_signals().thread_unblock();
+            let judged = outcome?;
+            down?;
+            Ok(judged)
+        }
+    }
+}
+
+fn in_world(
+    world: &mut dyn World,
+    loaded: &Loaded,
+    request: &Request,
+    dir: &RunDir,
+    started: &str,
+    progress: &mut Progress,
+) -> Result<(Judged, bool), Failure> {
+    let name = world.name();
+    let Ran { evidence, interrupted } =
+        driver::drive(world, &loaded.lab, &loaded.scenario, request.settings, &mut |phase| progress.say(phase))?;
+    if interrupted {
+        // A second Ctrl-C ends everything at once: the lifeline does the rest.
+        let _unblocked_or_not = stop_signals().thread_unblock();
+    }
+    dir.write_history(&evidence.history).map_err(|error| Failure::new(exit::BUG, format!("history: {error}")))?;
+    progress.say("verdicts");
+    let judgement = scalebed_checkers::judge(&scalebed_checkers::Input {
+        lab: &loaded.lab,
+        scenario: &loaded.scenario,
+        history: &evidence.history,
+        observations: &evidence.observations,
+        world: name,
+        seed: request.settings.seed,
+    });
+    let mut record = judgement.record;
+    record.verdicts = judgement.verdicts;
+    record.started = started.to_owned();
+    record.command.clone_from(&request.command);
+    record.environment = environment::describe(&loaded.lab_text, &loaded.scenario_text);
+    record.notes.extend(loaded.lab.emulated.iter().map(|choice| format!("emulated: {choice}")));
+    let report = dir
+        .write_report(&record)
+        .map_err(|error| Failure::new(exit::BUG, format!("report: {error}")))?;
+    progress.verdicts(&record);
+    Ok((Judged { record, report, interrupted }, stalled(&evidence.history)))
+}
+
+fn stalled(history: &History) -> bool {
+    history.entries.iter().any(|entry| matches!(entry.fact, Fact::Stall { .. }))
+}
+
+/// A line a phase: rewritten in place on a terminal until the phase ends, plain elsewhere.
+struct Progress {
+    name: String,
+    began: std::time::Instant,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), began: std::time::Instant::now(), terminal: std::io::stdout().is_terminal() }
+    }
+
+    fn say(&mut self, phase: &str) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        if self.terminal {
+            print!("\r\x1b[2K{} {seconds:6.1} s  {phase}", self.name);
+            let _best_effort = std::io::stdout().flush();
+        } else {
+            println!("{} {seconds:6.1} s  {phase}", self.name);
+        }
+    }
+
+    fn verdicts(&mut self, record: &Record) {
+        if self.terminal {
+            print!("\r\x1b[2K");
+        }
+        let passed = record.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Pass).count();
+        let outcome = record.outcome();
+        println!("{}: {outcome}, {passed} of {} verdicts pass", self.name, record.verdicts.len());
+        for verdict in &record.verdicts {
+            match &verdict.outcome {
+                Outcome::Pass => {}
+                Outcome::Fail(evidence) => {
+                    println!("  fail {}: {} (limit {})", verdict.check, verdict.value, verdict.limit);
+                    evidence.iter().take(5).for_each(|line| println!("    {line}"));
+                }
+                Outcome::Invalid(reason) => println!("  invalid {}: {reason}", verdict.check),
+            }
+        }
+        if outcome != "pass" {
+            println!("  repeat: {}", record.command);
+        }
+    }
+}

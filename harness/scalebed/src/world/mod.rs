@@ -1,0 +1,144 @@
+//! The two worlds that a scenario runs in, behind one trait.
+
+use scalebed_checkers::observe::ControlWatch;
+use scalebed_engine::NodeEvent;
+use scalebed_record::{History, Observation};
+use scalebed_traffic::Config as GeneratorConfig;
+
+use crate::exit::Failure;
+use crate::nodes;
+
+mod apply;
+mod control;
+mod events;
+pub mod netns;
+pub mod sim;
+mod transfer;
+
+/// Something done to the lab: the clock before and after the call, and what proves that it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Clock before the call, ns.
+    pub before: u64,
+    /// Clock after it, ns.
+    pub after: u64,
+    /// What shows that it is in force.
+    pub proof: String,
+}
+
+/// An event that a node declared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// By its own clock, ns.
+    pub at: u64,
+    /// Index of the lab's nodes.
+    pub node: usize,
+    /// What.
+    pub event: NodeEvent,
+}
+
+/// Why time stopped passing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Woken {
+    /// The instant was reached.
+    Reached,
+    /// Nodes declared something before it.
+    Told(Vec<Told>),
+    /// The operator wants to stop (first Ctrl-C).
+    Interrupted,
+}
+
+/// What a run leaves to the judge.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// Facts that the world itself knows: ledger, tap drops, stalls, the generator's account, control frames.
+    pub history: History,
+    /// What taps saw, in order of time.
+    pub observations: Vec<Observation>,
+}
+
+/// A place where a lab runs. Times are ns of the world's one clock.
+pub trait World {
+    /// `netns` or `sim`.
+    fn name(&self) -> &'static str;
+
+    /// The clock.
+    fn now(&self) -> u64;
+
+    /// Lets time pass until an instant or until a node declares something.
+    ///
+    /// # Errors
+    /// The world broke: a process of ours died that was not killed, a descriptor failed.
+    fn advance(&mut self, until: u64) -> Result<Woken, Failure>;
+
+    /// Starts a node's process (its ports too, if a power off took them down).
+    ///
+    /// # Errors
+    /// The process could not be started.
+    fn start(&mut self, node: usize, config: &nodes::Config) -> Result<Done, Failure>;
+
+    /// The process dies, its ports stay up.
+    ///
+    /// # Errors
+    /// It was not running, or did not die.
+    fn kill(&mut self, node: usize) -> Result<Done, Failure>;
+
+    /// The process dies and its ports go down with it.
+    ///
+    /// # Errors
+    /// As [`World::kill`], or a port did not go down.
+    fn power_off(&mut self, node: usize) -> Result<Done, Failure>;
+
+    /// The process is stopped.
+    ///
+    /// # Errors
+    /// It was not running.
+    fn hang(&mut self, node: usize) -> Result<Done, Failure>;
+
+    /// A stopped process goes on.
+    ///
+    /// # Errors
+    /// It was not running.
+    fn wake(&mut self, node: usize) -> Result<Done, Failure>;
+
+    /// A port administratively up or down.
+    ///
+    /// # Errors
+    /// The port does not exist or did not change.
+    fn set_port(&mut self, node: usize, port: usize, up: bool) -> Result<Done, Failure>;
+
+    /// Starts the generator; it sends by its schedule from `schedule.start` on.
+    ///
+    /// # Errors
+    /// The process could not be started.
+    fn offer(&mut self, config: &GeneratorConfig) -> Result<(), Failure>;
+
+    /// Kernel TCP transfers through the cluster, as facts; the simulated world has no kernel and says so.
+    ///
+    /// # Errors
+    /// A host could not be entered.
+    fn transfer(&mut self) -> Result<Vec<scalebed_record::Fact>, Failure>;
+
+    /// Stops the taps, reads every counter, and hands the evidence over.
+    ///
+    /// # Errors
+    /// A counter could not be read.
+    fn finish(&mut self) -> Result<Evidence, Failure>;
+
+    /// Takes everything down.
+    ///
+    /// # Errors
+    /// [`crate::exit::TEARDOWN`]: something is left, by name.
+    fn teardown(&mut self) -> Result<(), Failure>;
+}
+
+/// Collects what a tap callback sees, in both worlds.
+#[derive(Debug, Default)]
+pub struct Collector {
+    /// Observations in order of arrival.
+    pub observations: Vec<Observation>,
+    /// Control frames, reduced to changes.
+    pub watch: ControlWatch,
+    /// What the watch found.
+    pub heard: Vec<scalebed_record::Entry>,
+}

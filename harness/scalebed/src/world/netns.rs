@@ -1,0 +1,443 @@
+//! The real world: one process a node in namespaces of the run's own, taps on every cable, kernel hosts.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+use scalebed_netns::{NsId, Process, ProcessSpec, Sandbox, TapSpec, Taps};
+use scalebed_record::traffic::GeneratorReport;
+use scalebed_record::{Entry, Fact, TapId};
+use scalebed_topologies::Lab;
+use scalebed_topologies::lab::{NodeKind, PortRole};
+
+use super::apply::{Namespaces, apply};
+use super::events::Stream;
+use super::{Collector, Done, Evidence, Told, Woken, World, transfer};
+use crate::exit::{self, Failure};
+use crate::nodes::Config;
+use crate::plan::Plan;
+
+/// SCHED_FIFO priority of node and generator processes, where it is permitted.
+const PRIORITY: i32 = 10;
+/// A loop that runs later than this makes timing bars invalid.
+const PROCESS_LIMIT: Duration = Duration::from_secs(5);
+
+/// A lab in namespaces.
+pub struct Netns {
+    lab: Lab,
+    folder: PathBuf,
+    programs: PathBuf,
+    sandbox: Sandbox,
+    namespaces: Namespaces,
+    taps: Option<Taps>,
+    collector: Arc<Mutex<Collector>>,
+    /// `tx_packets` by node and interface when the taps were opened.
+    before: BTreeMap<usize, BTreeMap<String, u64>>,
+    streams: BTreeMap<usize, Stream>,
+    running: BTreeMap<usize, Process>,
+    generator: Option<Process>,
+    signals: Option<SignalFd>,
+    told: Vec<Told>,
+    stalls: Vec<Entry>,
+}
+
+/// Where a run finds and puts things.
+#[derive(Debug)]
+pub struct Places<'a> {
+    /// The run directory.
+    pub folder: &'a Path,
+    /// Where `mho`, `sgm`, `pivot`, `switch` and `traffic-gen` are.
+    pub programs: &'a Path,
+}
+
+impl Netns {
+    /// Builds the lab: namespaces, cables, hosts, taps. No process of a node runs yet.
+    ///
+    /// # Errors
+    /// [`exit::CAPABILITY`]: namespaces are not permitted. [`exit::APPLY`]: a step failed; nothing is left.
+    pub fn build(lab: &Lab, places: &Places<'_>, signals: Option<SignalFd>) -> Result<Self, Failure> {
+        let mut sandbox = Sandbox::create(places.folder)
+            .map_err(|error| Failure::new(exit::CAPABILITY, format!("no namespaces here: {error}")))?;
+        let namespaces = apply(&mut sandbox, &Plan::of(lab))?;
+        let collector = Arc::new(Mutex::new(Collector::default()));
+        let taps = open_taps(lab, &sandbox, &namespaces, &collector)?;
+        let mut before = BTreeMap::new();
+        for (node, ns) in &namespaces {
+            before.insert(*node, counters(&sandbox, *ns)?);
+        }
+        Ok(Self {
+            lab: lab.clone(),
+            folder: places.folder.to_path_buf(),
+            programs: places.programs.to_path_buf(),
+            sandbox,
+            namespaces,
+            taps: Some(taps),
+            collector,
+            before,
+            streams: BTreeMap::new(),
+            running: BTreeMap::new(),
+            generator: None,
+            signals,
+            told: Vec::new(),
+            stalls: Vec::new(),
+        })
+    }
+
+    /// The sandbox, for tests.
+    #[must_use]
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    fn name(&self, node: usize) -> &str {
+        &self.lab.nodes[node].name
+    }
+
+    fn node_folder(&self, node: usize) -> Result<PathBuf, Failure> {
+        let folder = self.folder.join("nodes").join(self.name(node));
+        std::fs::create_dir_all(&folder).map_err(|error| broke(&format!("{}: {error}", folder.display())))?;
+        Ok(folder)
+    }
+
+    /// Starts a program in a node's namespace; its events come through the node's FIFO.
+    fn spawn(&mut self, node: usize, program: &str, args: Vec<String>) -> Result<Process, Failure> {
+        let folder = self.node_folder(node)?;
+        if !self.streams.contains_key(&node) {
+            let stream = Stream::create(&folder).map_err(|error| broke(&format!("{}: {error}", folder.display())))?;
+            self.streams.insert(node, stream);
+        }
+        let spec = ProcessSpec {
+            program: self.programs.join(program),
+            args,
+            env: Vec::new(),
+            stdout: folder.join("stdout.log"),
+            stderr: folder.join("stderr.log"),
+            fifo_priority: Some(PRIORITY),
+        };
+        self.sandbox
+            .spawn(self.namespaces[&node], &spec)
+            .map_err(|error| Failure::new(exit::APPLY, format!("{}: cannot start {program}: {error}", self.name(node))))
+    }
+
+    fn process(&mut self, node: usize) -> Result<&mut Process, Failure> {
+        let name = self.lab.nodes[node].name.clone();
+        self.running.get_mut(&node).ok_or_else(|| Failure::new(exit::BUG, format!("{name} is not running")))
+    }
+
+    /// Reads what nodes said; true if a stop was asked for.
+    fn listen(&mut self, timeout: Duration) -> Result<bool, Failure> {
+        let interrupted = {
+            let mut fds: Vec<PollFd<'_>> =
+                self.streams.values().map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)).collect();
+            if let Some(signals) = &self.signals {
+                fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
+            }
+            // Rounded up: poll counts milliseconds, and a timeout of 0 would spin.
+            let wait = PollTimeout::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(PollTimeout::MAX);
+            match poll(&mut fds, wait) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(error) => return Err(broke(&format!("poll: {error}"))),
+            }
+            self.signals.is_some()
+                && fds.last().and_then(PollFd::revents).is_some_and(|got| got.contains(PollFlags::POLLIN))
+        };
+        if interrupted && let Some(signals) = &self.signals {
+            let _consumed = signals.read_signal();
+        }
+        for (node, stream) in &mut self.streams {
+            let lines = stream.drain().map_err(|error| broke(&format!("{}: events: {error}", self.lab.nodes[*node].name)))?;
+            for line in lines {
+                if let Some(event) = line.node_event() {
+                    self.told.push(Told { at: line.at, node: *node, event });
+                }
+                if let Some(late) = line.stall {
+                    let who = self.lab.nodes[*node].name.clone();
+                    self.stalls.push(Entry { at: line.at, fact: Fact::Stall { who, late } });
+                }
+            }
+        }
+        Ok(interrupted)
+    }
+
+    /// A process of ours that ended without being told to is a bug, said with its last words.
+    fn nobody_died(&mut self) -> Result<(), Failure> {
+        for (node, process) in &mut self.running {
+            if let Some(status) = process.exited() {
+                let name = &self.lab.nodes[*node].name;
+                let stderr = std::fs::read_to_string(self.folder.join("nodes").join(name).join("stderr.log"));
+                let last = stderr.unwrap_or_default().lines().last().unwrap_or("(no message)").to_owned();
+                return Err(broke(&format!("{name} ended by itself ({status:?}): {last}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn signal(
+        &mut self,
+        node: usize,
+        proof: &str,
+        send: impl FnOnce(&mut Process) -> Result<(), scalebed_netns::Error>,
+    ) -> Result<Done, Failure> {
+        let name = self.name(node).to_owned();
+        let before = self.now();
+        let process = self.process(node)?;
+        send(process).map_err(|error| broke(&format!("{name}: {error}")))?;
+        Ok(Done { before, after: self.now(), proof: proof.to_owned() })
+    }
+
+    /// The ledger: what each end put in since the taps were opened, and what the tap at the other end got out.
+    fn ledger(&mut self) -> Result<Vec<Entry>, Failure> {
+        let mut sent: BTreeMap<(usize, String), u64> = BTreeMap::new();
+        for (node, ns) in &self.namespaces {
+            for (interface, packets) in counters(&self.sandbox, *ns)? {
+                let base = self.before[node].get(&interface).copied().unwrap_or(0);
+                sent.insert((*node, interface), packets - base);
+            }
+        }
+        let stats = self.taps.take().map(Taps::stop).transpose().map_err(|error| broke(&format!("taps: {error}")))?;
+        let stats = stats.unwrap_or_default();
+        let at = self.now();
+        let put_in = |node: u16, port: u16| {
+            let node = usize::from(node);
+            let name = self.lab.nodes[node].ports[usize::from(port)].name.clone();
+            sent.get(&(node, name)).copied().unwrap_or(0)
+        };
+        let got_out = |tap: TapId| stats.frames.get(&tap.0).copied().unwrap_or(0);
+        let mut entries: Vec<Entry> = (0u16..)
+            .zip(&self.lab.cables)
+            .map(|(cable, ends)| Entry {
+                at,
+                fact: Fact::Ledger {
+                    cable,
+                    put_in_a: put_in(ends.a.node, ends.a.port),
+                    got_out_b: got_out(TapId::new(cable, true)),
+                    put_in_b: put_in(ends.b.node, ends.b.port),
+                    got_out_a: got_out(TapId::new(cable, false)),
+                },
+            })
+            .collect();
+        entries.push(Entry { at, fact: Fact::TapDrops { frames: stats.drops.values().sum() } });
+        Ok(entries)
+    }
+
+    /// Ends the generator and reads its account.
+    fn generator_report(&mut self) -> Result<Option<GeneratorReport>, Failure> {
+        let Some(mut process) = self.generator.take() else { return Ok(None) };
+        if process.exited().is_none() {
+            process.terminate().map_err(|error| broke(&format!("generator: {error}")))?;
+        }
+        process.wait(PROCESS_LIMIT).map_err(|error| broke(&format!("generator: {error}")))?;
+        let path = self.folder.join("generator.json");
+        let text = std::fs::read_to_string(&path).map_err(|error| broke(&format!("{}: {error}", path.display())))?;
+        serde_json::from_str(&text).map(Some).map_err(|error| broke(&format!("{}: {error}", path.display())))
+    }
+
+    /// Every running node's own account, over its control socket.
+    fn accounts(&mut self) -> Vec<Entry> {
+        let at = self.now();
+        let mut entries = Vec::new();
+        for node in self.running.keys() {
+            let name = self.lab.nodes[*node].name.clone();
+            let folder = self.folder.join("nodes").join(&name);
+            match super::control::status(&folder.join("control.sock")) {
+                Ok(status) => {
+                    let _best_effort = std::fs::write(
+                        folder.join("status.json"),
+                        serde_json::to_string_pretty(&status).unwrap_or_default(),
+                    );
+                    let fact = Fact::Counters { node: name, drops: status.drops, counters: status.counters };
+                    entries.push(Entry { at, fact });
+                }
+                Err(error) => {
+                    entries.push(Entry { at, fact: Fact::Note(format!("{name} gave no status: {error}")) });
+                }
+            }
+        }
+        entries
+    }
+}
+
+impl World for Netns {
+    fn name(&self) -> &'static str {
+        "netns"
+    }
+
+    fn now(&self) -> u64 {
+        scalebed_netns::monotonic()
+    }
+
+    fn advance(&mut self, until: u64) -> Result<Woken, Failure> {
+        loop {
+            let now = self.now();
+            let interrupted = self.listen(Duration::from_nanos(until.saturating_sub(now).min(100_000_000)))?;
+            if interrupted {
+                return Ok(Woken::Interrupted);
+            }
+            if !self.told.is_empty() {
+                return Ok(Woken::Told(std::mem::take(&mut self.told)));
+            }
+            self.nobody_died()?;
+            if self.now() >= until {
+                return Ok(Woken::Reached);
+            }
+        }
+    }
+
+    fn start(&mut self, node: usize, config: &Config) -> Result<Done, Failure> {
+        let folder = self.node_folder(node)?;
+        let file = folder.join("config.json");
+        let json = config.to_json().map_err(|error| broke(&format!("configuration: {error}")))?;
+        std::fs::write(&file, json).map_err(|error| broke(&format!("{}: {error}", file.display())))?;
+        let ns = self.namespaces[&node];
+        // An orchestrator's uplinks are its own to bring up: a power-on must not attract frames before it is ready.
+        for port in self.lab.nodes[node].ports.iter().filter(|port| !matches!(port.role, PortRole::Uplink(_))) {
+            self.sandbox.set_up(ns, &port.name, true).map_err(|error| broke(&format!("{}: {error}", port.name)))?;
+        }
+        let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let mut args = vec!["--config".to_owned(), path("config.json"), "--control".to_owned(), path("control.sock")];
+        args.extend(["--events".to_owned(), path("events.fifo")]);
+        let _absent_is_fine = std::fs::remove_file(folder.join("control.sock"));
+        let before = self.now();
+        let process = self.spawn(node, config.program(), args)?;
+        self.running.insert(node, process);
+        Ok(Done { before, after: self.now(), proof: "the process lives".to_owned() })
+    }
+
+    fn kill(&mut self, node: usize) -> Result<Done, Failure> {
+        let name = self.name(node).to_owned();
+        let mut process = self.running.remove(&node).ok_or_else(|| broke(&format!("{name} is not running")))?;
+        let before = self.now();
+        process.kill().map_err(|error| broke(&format!("{name}: {error}")))?;
+        let after = self.now();
+        process.wait(PROCESS_LIMIT).map_err(|error| broke(&format!("{name} did not die: {error}")))?;
+        Ok(Done { before, after, proof: "its process descriptor says that it is dead".to_owned() })
+    }
+
+    fn power_off(&mut self, node: usize) -> Result<Done, Failure> {
+        let before = self.now();
+        let killed = self.kill(node)?;
+        let ns = self.namespaces[&node];
+        for port in &self.lab.nodes[node].ports {
+            self.sandbox.set_up(ns, &port.name, false).map_err(|error| broke(&format!("{}: {error}", port.name)))?;
+        }
+        Ok(Done { before, after: self.now(), proof: format!("{}, its ports are down", killed.proof) })
+    }
+
+    fn hang(&mut self, node: usize) -> Result<Done, Failure> {
+        self.signal(node, "SIGSTOP was delivered through its process descriptor", Process::stop)
+    }
+
+    fn wake(&mut self, node: usize) -> Result<Done, Failure> {
+        self.signal(node, "SIGCONT was delivered through its process descriptor", Process::cont)
+    }
+
+    fn set_port(&mut self, node: usize, port: usize, up: bool) -> Result<Done, Failure> {
+        let ns = self.namespaces[&node];
+        let name = self.lab.nodes[node].ports[port].name.clone();
+        let before = self.now();
+        self.sandbox.set_up(ns, &name, up).map_err(|error| broke(&format!("{name}: {error}")))?;
+        let after = self.now();
+        let (carrier, _) = self.sandbox.carrier(ns, &name).map_err(|error| broke(&format!("{name}: {error}")))?;
+        if carrier != up {
+            return Err(broke(&format!("{name} was set {up}, and its carrier is {carrier}")));
+        }
+        Ok(Done { before, after, proof: format!("carrier of {name} reads {carrier}") })
+    }
+
+    fn offer(&mut self, config: &scalebed_traffic::Config) -> Result<(), Failure> {
+        let node = self.lab.nodes.iter().position(|node| node.kind == NodeKind::Generator);
+        let node = node.ok_or_else(|| broke("the lab has no generator"))?;
+        let file = self.folder.join("schedule.json");
+        let json = serde_json::to_string(config).map_err(|error| broke(&format!("schedule: {error}")))?;
+        std::fs::write(&file, json).map_err(|error| broke(&format!("{}: {error}", file.display())))?;
+        let ports: Vec<String> = self.lab.nodes[node].ports.iter().map(|port| port.name.clone()).collect();
+        let [inside, outside] = ports.as_slice() else { return Err(broke("the generator needs two ports")) };
+        let events = self.node_folder(node)?.join("events.fifo");
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        let args = vec![
+            "--config".to_owned(),
+            path(file),
+            "--inside".to_owned(),
+            inside.clone(),
+            "--outside".to_owned(),
+            outside.clone(),
+            "--report".to_owned(),
+            path(self.folder.join("generator.json")),
+            "--events".to_owned(),
+            path(events),
+        ];
+        self.generator = Some(self.spawn(node, "traffic-gen", args)?);
+        Ok(())
+    }
+
+    fn transfer(&mut self) -> Result<Vec<Fact>, Failure> {
+        transfer::run(&self.lab, &self.sandbox, &self.namespaces)
+    }
+
+    fn finish(&mut self) -> Result<Evidence, Failure> {
+        let report = self.generator_report()?;
+        let mut evidence = Evidence::default();
+        let accounts = self.accounts();
+        // Everybody stops talking before the counters are read: the ledger closes to the last frame.
+        for (_, mut process) in std::mem::take(&mut self.running) {
+            let _dead_is_fine = process.kill();
+            let _dead_is_fine = process.wait(PROCESS_LIMIT);
+        }
+        self.listen(Duration::ZERO)?;
+        let at = self.now();
+        evidence.history.entries.extend(self.ledger()?);
+        evidence.history.entries.extend(accounts);
+        evidence.history.entries.append(&mut self.stalls);
+        if let Some(report) = report {
+            evidence.history.entries.push(Entry { at, fact: Fact::Generator(report) });
+        }
+        let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
+        evidence.history.entries.append(&mut collector.heard);
+        evidence.observations = std::mem::take(&mut collector.observations);
+        // Rings are read one after the other: stamps are the kernel's, the order is ours to restore.
+        evidence.observations.sort_by_key(|observation| observation.at);
+        Ok(evidence)
+    }
+
+    fn teardown(&mut self) -> Result<(), Failure> {
+        self.taps.take();
+        self.running.clear();
+        self.sandbox.teardown().map_err(|errors| {
+            let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            Failure::new(exit::TEARDOWN, format!("teardown left something: {}", text.join("; ")))
+        })
+    }
+}
+
+fn open_taps(
+    lab: &Lab,
+    sandbox: &Sandbox,
+    namespaces: &Namespaces,
+    collector: &Arc<Mutex<Collector>>,
+) -> Result<Taps, Failure> {
+    let mut specs = Vec::new();
+    for (cable, ends) in (0u16..).zip(&lab.cables) {
+        for (end, at_b) in [(ends.a, false), (ends.b, true)] {
+            let node = usize::from(end.node);
+            let ifname = lab.nodes[node].ports[usize::from(end.port)].name.clone();
+            specs.push(TapSpec { ns: namespaces[&node], ifname, tap: TapId::new(cable, at_b).0 });
+        }
+    }
+    let sink = Arc::clone(collector);
+    let callback = Box::new(move |tap: u16, at: u64, length: u32, bytes: &[u8]| {
+        sink.lock().unwrap_or_else(PoisonError::into_inner).see(TapId(tap), at, length, bytes);
+    });
+    Taps::open(sandbox, specs, callback).map_err(|error| Failure::new(exit::APPLY, format!("taps: {error}")))
+}
+
+fn counters(sandbox: &Sandbox, ns: NsId) -> Result<BTreeMap<String, u64>, Failure> {
+    sandbox.tx_packets(ns).map_err(|error| broke(&format!("counters: {error}")))
+}
+
+fn broke(text: &str) -> Failure {
+    Failure::new(exit::BUG, text)
+}

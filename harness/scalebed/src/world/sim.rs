@@ -1,0 +1,243 @@
+//! The simulated world: the same engines on the fabric, in virtual time. Kernel hosts are silent here, and the report
+//! says so.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use scalebed_checkers::observe;
+use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex};
+use scalebed_fabric::{CableIndex, Fabric, NodeIndex};
+use scalebed_gateway::Gateway;
+use scalebed_orchestrator::Orchestrator;
+use scalebed_pivot::Pivot;
+use scalebed_record::{Entry, Fact, TapId};
+use scalebed_switch::Switch;
+use scalebed_topologies::Lab;
+use scalebed_topologies::lab::{End, NodeKind, PortRole};
+use scalebed_traffic::Generator;
+
+use super::{Collector, Done, Evidence, Told, Woken, World};
+use crate::exit::{self, Failure};
+use crate::nodes::Config;
+
+/// How far virtual time runs before the driver looks at what was declared.
+const SLICE: Duration = Duration::from_millis(1);
+
+/// Puts another engine around a node's engine: mutants of tests.
+pub type Wrap = Box<dyn Fn(&str, Box<dyn Engine>) -> Box<dyn Engine>>;
+
+/// A lab on the fabric.
+pub struct Sim {
+    lab: Lab,
+    fabric: Fabric,
+    collector: Rc<RefCell<Collector>>,
+    generator: Option<Rc<RefCell<Generator>>>,
+    wrap: Wrap,
+}
+
+impl Sim {
+    /// Every node of the lab, silent, and every cable.
+    #[must_use]
+    pub fn new(lab: &Lab, seed: u64) -> Self {
+        Self::with(lab, seed, Box::new(|_, engine| engine))
+    }
+
+    /// As [`Sim::new`], with a wrapper around every engine of a node.
+    #[must_use]
+    pub fn with(lab: &Lab, seed: u64, wrap: Wrap) -> Self {
+        let mut fabric = Fabric::new(seed);
+        for node in &lab.nodes {
+            fabric.add(&node.name, Box::new(Silent), u16::try_from(node.ports.len()).unwrap_or(u16::MAX));
+        }
+        let place = |end: End| (NodeIndex(usize::from(end.node)), PortIndex(end.port));
+        for cable in &lab.cables {
+            fabric.connect(place(cable.a), place(cable.b));
+        }
+        let collector = Rc::new(RefCell::new(Collector::default()));
+        let sink = Rc::clone(&collector);
+        fabric.on_deliver(Box::new(move |at, cable, at_b, frame| {
+            let tap = TapId::new(u16::try_from(cable.0).unwrap_or(u16::MAX), at_b);
+            sink.borrow_mut().see(tap, at.0, u32::try_from(frame.bytes().len()).unwrap_or(u32::MAX), frame.bytes());
+        }));
+        Self { lab: lab.clone(), fabric, collector, generator: None, wrap }
+    }
+
+    /// The fabric, for tests that look closer.
+    pub fn fabric(&mut self) -> &mut Fabric {
+        &mut self.fabric
+    }
+
+    fn done(&self, proof: impl Into<String>) -> Done {
+        let now = self.fabric.now().0;
+        Done { before: now, after: now, proof: proof.into() }
+    }
+
+    fn engine(&self, config: &Config) -> Box<dyn Engine> {
+        match config {
+            Config::Mho(config) => Box::new(Orchestrator::new((**config).clone())),
+            Config::Sgm(config) => Box::new(Gateway::new((**config).clone())),
+            Config::Pivot(config) => Box::new(Pivot::new((**config).clone())),
+            Config::Switch(config) => Box::new(Switch::new(config.clone())),
+        }
+    }
+
+    /// Counters of every node that runs, by its own word.
+    fn counters(&mut self) -> Vec<Entry> {
+        let running = |node: &usize| !matches!(self.lab.nodes[*node].kind, NodeKind::Host(_) | NodeKind::Generator);
+        let nodes: Vec<usize> = (0..self.lab.nodes.len()).filter(running).collect();
+        for node in nodes {
+            self.fabric.command(NodeIndex(node), Command::Status { id: 1 });
+        }
+        let at = self.fabric.now() + SLICE;
+        self.fabric.run_until(at);
+        let told = self.fabric.take_events();
+        told.into_iter()
+            .filter_map(|(at, node, event)| match event {
+                NodeEvent::Status(status) => Some(Entry {
+                    at: at.0,
+                    fact: Fact::Counters {
+                        node: self.lab.nodes[node.0].name.clone(),
+                        drops: status.drops,
+                        counters: status.counters,
+                    },
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+impl World for Sim {
+    fn name(&self) -> &'static str {
+        "sim"
+    }
+
+    fn now(&self) -> u64 {
+        self.fabric.now().0
+    }
+
+    fn advance(&mut self, until: u64) -> Result<Woken, Failure> {
+        while self.fabric.now().0 < until {
+            let slice = self.fabric.now() + SLICE;
+            self.fabric.run_until(slice.min(Instant(until)));
+            let told = self.fabric.take_events();
+            if !told.is_empty() {
+                let told = told.into_iter().map(|(at, node, event)| Told { at: at.0, node: node.0, event });
+                return Ok(Woken::Told(told.collect()));
+            }
+        }
+        Ok(Woken::Reached)
+    }
+
+    fn start(&mut self, node: usize, config: &Config) -> Result<Done, Failure> {
+        let engine = (self.wrap)(&self.lab.nodes[node].name, self.engine(config));
+        self.fabric.restart(NodeIndex(node), engine);
+        // An orchestrator's uplinks are its own to bring up: a power-on must not attract frames before it is ready.
+        for port in 0..self.lab.nodes[node].ports.len() {
+            if matches!(self.lab.nodes[node].ports[port].role, PortRole::Uplink(_)) {
+                self.set_port(node, port, false)?;
+            }
+        }
+        Ok(self.done("the engine was started"))
+    }
+
+    fn kill(&mut self, node: usize) -> Result<Done, Failure> {
+        self.fabric.kill(NodeIndex(node));
+        Ok(self.done("the engine is gone"))
+    }
+
+    fn power_off(&mut self, node: usize) -> Result<Done, Failure> {
+        self.fabric.power_off(NodeIndex(node));
+        Ok(self.done("the engine is gone, its ports are down"))
+    }
+
+    fn hang(&mut self, node: usize) -> Result<Done, Failure> {
+        self.fabric.hang(NodeIndex(node));
+        Ok(self.done("the engine gets no input"))
+    }
+
+    fn wake(&mut self, node: usize) -> Result<Done, Failure> {
+        self.fabric.wake(NodeIndex(node));
+        Ok(self.done("the engine got its backlog"))
+    }
+
+    fn set_port(&mut self, node: usize, port: usize, up: bool) -> Result<Done, Failure> {
+        let index = u16::try_from(port).map_err(|_| Failure::new(exit::BUG, "port index beyond 16 bits"))?;
+        self.fabric.set_port(NodeIndex(node), PortIndex(index), up);
+        Ok(self.done(if up { "the port is up" } else { "the port is down" }))
+    }
+
+    fn offer(&mut self, config: &scalebed_traffic::Config) -> Result<(), Failure> {
+        let place = self.lab.nodes.iter().position(|node| node.kind == NodeKind::Generator);
+        let place = place.ok_or_else(|| Failure::new(exit::BUG, "the lab has no generator"))?;
+        let generator = Rc::new(RefCell::new(Generator::new(config.clone())));
+        self.generator = Some(Rc::clone(&generator));
+        self.fabric.restart(NodeIndex(place), Box::new(Shared(generator)));
+        Ok(())
+    }
+
+    fn transfer(&mut self) -> Result<Vec<Fact>, Failure> {
+        Ok(vec![Fact::Note("kernel transfers were not run: the simulated world has no kernel hosts".to_owned())])
+    }
+
+    fn finish(&mut self) -> Result<Evidence, Failure> {
+        let mut evidence = Evidence::default();
+        let at = self.fabric.now().0;
+        for cable in 0..self.lab.cables.len() {
+            let [put_in_a, got_out_b, put_in_b, got_out_a] = self.fabric.ledger(CableIndex(cable));
+            let cable = u16::try_from(cable).unwrap_or(u16::MAX);
+            let fact = Fact::Ledger { cable, put_in_a, got_out_b, put_in_b, got_out_a };
+            evidence.history.entries.push(Entry { at, fact });
+        }
+        evidence.history.entries.push(Entry { at, fact: Fact::TapDrops { frames: 0 } });
+        if let Some(generator) = &self.generator {
+            let fact = Fact::Generator(generator.borrow().report());
+            evidence.history.entries.push(Entry { at, fact });
+        }
+        evidence.history.entries.append(&mut self.counters());
+        let mut collector = self.collector.borrow_mut();
+        evidence.history.entries.append(&mut collector.heard);
+        evidence.observations = std::mem::take(&mut collector.observations);
+        Ok(evidence)
+    }
+
+    fn teardown(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl Collector {
+    /// One frame at one tap.
+    pub fn see(&mut self, tap: TapId, at: u64, length: u32, bytes: &[u8]) {
+        let observation = observe::observe(tap, at, length, bytes);
+        for heard in self.watch.see(&observation, bytes) {
+            self.heard.push(Entry { at, fact: Fact::Heard(heard) });
+        }
+        self.observations.push(observation);
+    }
+}
+
+/// A node that runs nothing.
+struct Silent;
+
+impl Engine for Silent {
+    fn handle(&mut self, _: Input, _: Instant) {}
+
+    fn poll(&mut self) -> Output {
+        Output::Idle(None)
+    }
+}
+
+/// An engine that its owner can still ask after the fabric took it.
+struct Shared<E>(Rc<RefCell<E>>);
+
+impl<E: Engine> Engine for Shared<E> {
+    fn handle(&mut self, input: Input, now: Instant) {
+        self.0.borrow_mut().handle(input, now);
+    }
+
+    fn poll(&mut self) -> Output {
+        self.0.borrow_mut().poll()
+    }
+}

@@ -1,0 +1,131 @@
+//! How a member comes in, and why it falls out.
+
+use scalebed_engine::{Instant, NodeEvent};
+use scalebed_frame::control::{Admitted, Body, Heartbeat, MemberState};
+use scalebed_frame::{Generation, Incarnation, NodeId};
+use scalebed_topologies::lab::Architecture;
+
+use crate::{ClusterMember, Step};
+
+/// Units that the first author waits for members that the lab starts and that do not come.
+const BOOT_UNITS: u32 = 30;
+/// Units after which a joiner that got no answer starts over.
+const SYNC_UNITS: u32 = 50;
+
+impl ClusterMember {
+    /// Stops owning, forwarding, answering and authoring; comes back in the next life, by joining.
+    pub(crate) fn fence(&mut self, reason: &str, now: Instant) {
+        if self.fenced && self.state != MemberState::Ready && self.state != MemberState::Syncing {
+            return;
+        }
+        self.give_up_role();
+        if !self.fenced {
+            self.fenced = true;
+            self.event(NodeEvent::Fenced { reason: reason.to_owned() });
+            self.steps.push_back(Step::Fenced);
+        }
+        self.incarnation = Incarnation(self.incarnation.0 + 1);
+        self.peers.clear();
+        self.sent = None;
+        self.set_state(MemberState::Down, reason, now);
+    }
+
+    /// Sees that it is not admitted: whoever accepted a newer generation than ours says who is.
+    pub(crate) fn check_admission(&mut self, from: NodeId, beat: &Heartbeat, now: Instant) {
+        let me = Admitted { member: self.id(), incarnation: self.incarnation };
+        let newer = beat.accepted > self.held.accepted && !beat.admitted.is_empty();
+        if !self.fenced && newer && !beat.admitted.contains(&me) {
+            self.fence(&format!("{from} holds a newer generation without this life"), now);
+        }
+    }
+
+    /// A Maestro member that heard no orchestrator for the dead timer serves nobody.
+    pub(crate) fn check_isolation(&mut self, now: Instant) {
+        let maestro = self.config.architecture == Architecture::Maestro;
+        let hears = self.peers.present().any(|(node, _)| node.mho().is_some());
+        if !self.fenced && maestro && !hears {
+            self.fence("heard no orchestrator for the dead timer", now);
+        }
+    }
+
+    /// What a member that is not admitted does next.
+    pub(crate) fn run_join(&mut self, now: Instant) {
+        match self.state {
+            MemberState::Down | MemberState::Lost | MemberState::Absent => {
+                self.set_state(MemberState::Pending, "waits for an SMO", now);
+            }
+            MemberState::Pending => self.run_pending(now),
+            MemberState::Syncing => {
+                if now.since(self.since) > self.unit * SYNC_UNITS {
+                    self.set_state(MemberState::Pending, "sync was not answered in time", now);
+                }
+            }
+            MemberState::Ready | MemberState::Cloning => self.run_ready(now),
+            MemberState::Active | MemberState::Draining => {}
+        }
+        // An author that boots the group is not admitted anywhere yet, and works all the same.
+        if self.author.is_some() {
+            self.run_author(now);
+        }
+    }
+
+    fn run_pending(&mut self, now: Instant) {
+        let Some(smo) = self.heard_smo() else {
+            if self.author.is_none() {
+                self.try_boot(now);
+            }
+            return;
+        };
+        if self.author.is_some() {
+            return;
+        }
+        self.set_state(MemberState::Cloning, "compares its configuration with the SMO's", now);
+        if self.config_equals_smo() {
+            self.set_state(MemberState::Syncing, "takes neighbours and NAT ports over", now);
+            self.steps.push_back(Step::StartSync { from: smo });
+        } else {
+            self.set_state(MemberState::Ready, "its configuration differs from the SMO's", now);
+        }
+    }
+
+    fn config_equals_smo(&self) -> bool {
+        let smo = self.heard_smo().and_then(|smo| self.peers.get(smo.into()));
+        smo.is_some_and(|peer| peer.beat.config == self.config.config_digest)
+    }
+
+    /// Aligned: asks to be admitted, once a unit (the heartbeat's rhythm), until it is.
+    fn run_ready(&mut self, now: Instant) {
+        let Some(smo) = self.heard_smo() else { return };
+        if self.config_equals_smo() && self.asked.is_none_or(|asked| now.since(asked) >= self.unit) {
+            self.asked = Some(now);
+            self.answer(smo.into(), Body::Join { config: self.config.config_digest });
+        }
+    }
+
+    /// The joiner's sync (`StartSync`) is done.
+    pub fn synced(&mut self, now: Instant) {
+        if self.state == MemberState::Syncing {
+            self.set_state(MemberState::Ready, "aligned, waits to be admitted", now);
+            self.asked = None;
+            self.run_ready(now);
+        }
+    }
+
+    /// At boot all are fenced: the lowest id waits for every member that the lab starts, at most 30 units, then authors
+    /// a generation with those that came.
+    fn try_boot(&mut self, now: Instant) {
+        let nobody_serves = self.peers.members().all(|(_, peer)| peer.beat.state != MemberState::Active);
+        let lowest = self.peers.members().all(|(member, _)| member > self.id());
+        let all_came =
+            self.config.starters.iter().all(|&member| member == self.id() || self.peers.hears(member.into()))
+                && self.config.orchestrators.iter().all(|&mho| self.peers.hears(mho.into()));
+        let waited = self.started.is_some_and(|started| now.since(started.max(self.since)) >= self.unit * BOOT_UNITS);
+        // Without an orchestrator nobody could be served; without all of them the wait decides.
+        let path = self.config.orchestrators.is_empty()
+            || self.config.orchestrators.iter().any(|&mho| self.peers.hears(mho.into()));
+        if nobody_serves && lowest && path && (all_came || waited) {
+            let highest = self.peers.present().map(|(_, peer)| peer.beat.accepted).max().unwrap_or(Generation::NONE);
+            self.boot(highest.max(self.held.accepted), now);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Are the checksums of a received packet valid? A kernel host would drop it otherwise, so the generator does not take
+//! it for delivered either.
+
+use std::net::IpAddr;
+
+use scalebed_frame::Protocol;
+use scalebed_frame::view::{Fragment, Ip};
+
+/// Header checksum of IPv4 (RFC 791), and the checksum of TCP (RFC 9293) or UDP (RFC 768, where zero means none in
+/// IPv4). What is cut off is not valid; other protocols and fragments are not judged.
+#[must_use]
+pub(crate) fn is_valid(frame: &[u8], l3: usize, ip: &Ip) -> bool {
+    let (Some(header), Some(segment)) = (frame.get(l3..ip.l4), frame.get(ip.l4..ip.end)) else { return false };
+    if ip.src.is_ipv4() && fold(sum(header)) != 0xffff {
+        return false;
+    }
+    if ip.fragment != Fragment::Whole || !matches!(ip.protocol, Protocol::TCP | Protocol::UDP) {
+        return true;
+    }
+    let none = ip.protocol == Protocol::UDP && segment.get(6..8) == Some(&[0, 0]) && ip.src.is_ipv4();
+    none || fold(sum(segment) + pseudo(ip, segment.len())) == 0xffff
+}
+
+fn pseudo(ip: &Ip, length: usize) -> u64 {
+    let address = |address: IpAddr| match address {
+        IpAddr::V4(address) => sum(&address.octets()),
+        IpAddr::V6(address) => sum(&address.octets()),
+    };
+    address(ip.src) + address(ip.dst) + u64::from(ip.protocol.0) + length as u64
+}
+
+fn sum(bytes: &[u8]) -> u64 {
+    let word = |pair: &[u8]| u64::from(pair[0]) << 8 | pair.get(1).map_or(0, |&low| u64::from(low));
+    bytes.chunks(2).map(word).sum()
+}
+
+fn fold(mut sum: u64) -> u64 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use scalebed_frame::build::{self, Envelope};
+    use scalebed_frame::{Flow, Mac, View};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_the_builders_make_is_valid_and_any_changed_bit_is_not(
+            payload in proptest::collection::vec(any::<u8>(), 0..80), tcp: bool, at in 14usize..60, bit in 0u8..8,
+        ) {
+            let protocol = if tcp { Protocol::TCP } else { Protocol::UDP };
+            let (src, dst) = ([198, 18, 0, 1].into(), [198, 19, 0, 1].into());
+            let flow = Flow { protocol, src, dst, src_port: 7, dst_port: 9 };
+            let envelope = Envelope { src: Mac::host(1), dst: Mac::host(2), ttl: 64, identification: 3 };
+            let mut frame = if tcp {
+                build::tcp(envelope, flow, build::TcpFields::default(), &payload)
+            } else {
+                build::udp(envelope, flow, &payload)
+            };
+            let view = View::parse(frame.bytes()).unwrap();
+            let ip = *view.ip().unwrap();
+            prop_assert!(is_valid(frame.bytes(), view.l3, &ip));
+            prop_assert!(!is_valid(&frame.bytes()[..ip.end - 1], view.l3, &ip));
+            // A UDP checksum that becomes zero says that there is none.
+            prop_assume!(at < ip.end && !(40..42).contains(&at));
+            frame.bytes_mut()[at] ^= 1 << bit;
+            prop_assert!(!is_valid(frame.bytes(), view.l3, &ip));
+        }
+    }
+}

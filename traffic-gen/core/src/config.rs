@@ -1,0 +1,134 @@
+//! What a generator is told at its start.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use scalebed_engine::PortIndex;
+use scalebed_frame::{Mac, NetworkId};
+use scalebed_record::Schedule;
+use scalebed_topologies::lab::Prefix;
+use serde::{Deserialize, Serialize};
+
+/// Configuration of a generator. Port 0 is on the inside, port 1 on the outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Its name in the lab.
+    pub name: String,
+    /// What to send when.
+    pub schedule: Schedule,
+    /// The stations that it plays on the inside.
+    pub inside: Side,
+    /// The stations that it plays on the outside.
+    pub outside: Side,
+    /// Addresses behind the inside's next hop: a flow whose source is one of them, or on link on the inside, has its
+    /// client there. All other clients are outside.
+    pub inside_prefixes: Vec<Prefix>,
+}
+
+/// The stations of one side: the next hop has the MAC `Mac::host(mac_base)`, the on-link addresses those that follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// The network.
+    pub network: NetworkId,
+    /// Number of the first MAC ([`Mac::host`]); `1 + on_link.len()` numbers are taken.
+    pub mac_base: u32,
+    /// Addresses that answer ARP, each with a MAC of its own.
+    pub on_link: Vec<Ipv4Addr>,
+    /// The router that it plays: answers ARP, and every address that is not on link lies behind it.
+    pub next_hop: Ipv4Addr,
+    /// The cluster's address on this network, to be resolved.
+    pub gateway: Ipv4Addr,
+}
+
+/// One of the two ports, and with it a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Port 0.
+    Inside,
+    /// Port 1.
+    Outside,
+}
+
+impl Place {
+    /// Both, in order of port.
+    pub const BOTH: [Self; 2] = [Self::Inside, Self::Outside];
+
+    /// The port.
+    #[must_use]
+    pub const fn port(self) -> PortIndex {
+        PortIndex(self as u16)
+    }
+
+    /// The side of a port; `None` if the generator has no such port.
+    #[must_use]
+    pub const fn of(port: PortIndex) -> Option<Self> {
+        match port.0 {
+            0 => Some(Self::Inside),
+            1 => Some(Self::Outside),
+            _ => None,
+        }
+    }
+
+    /// The other side.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Inside => Self::Outside,
+            Self::Outside => Self::Inside,
+        }
+    }
+}
+
+impl Config {
+    /// Where the client of a flow with this source is.
+    #[must_use]
+    pub fn client(&self, source: IpAddr) -> Place {
+        let IpAddr::V4(source) = source else { return Place::Outside };
+        let inside =
+            self.inside.number(source).is_some() || self.inside_prefixes.iter().any(|prefix| prefix.contains(source));
+        if inside { Place::Inside } else { Place::Outside }
+    }
+
+    /// The stations of a side.
+    #[must_use]
+    pub const fn side(&self, place: Place) -> &Side {
+        match place {
+            Place::Inside => &self.inside,
+            Place::Outside => &self.outside,
+        }
+    }
+}
+
+impl Side {
+    /// The MAC that frames from `address` leave with: its own on link, the next hop's for all that lies behind it.
+    #[must_use]
+    pub fn mac(&self, address: IpAddr) -> Mac {
+        let number = match address {
+            IpAddr::V4(address) => self.number(address).unwrap_or(0),
+            IpAddr::V6(_) => 0,
+        };
+        Mac::host(self.mac_base.wrapping_add(number))
+    }
+
+    /// The MAC that answers for `address`; `None` if no station here has it.
+    #[must_use]
+    pub fn answers(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.number(address).map(|number| Mac::host(self.mac_base.wrapping_add(number)))
+    }
+
+    /// Is this the MAC of one of the stations?
+    #[must_use]
+    pub fn has(&self, mac: Mac) -> bool {
+        let Mac([0x02, 0x5a, a, b, c, d]) = mac else { return false };
+        let number = u32::from_be_bytes([a, b, c, d]).wrapping_sub(self.mac_base);
+        usize::try_from(number).is_ok_and(|number| number <= self.on_link.len())
+    }
+
+    fn number(&self, address: Ipv4Addr) -> Option<u32> {
+        if address == self.next_hop {
+            return Some(0);
+        }
+        let place = self.on_link.iter().position(|&own| own == address)?;
+        u32::try_from(place + 1).ok()
+    }
+}
