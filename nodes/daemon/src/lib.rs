@@ -1,1 +1,55 @@
 //! The shell around an engine: event loop, control socket, journal, clock.
+
+mod args;
+mod control;
+mod events;
+pub mod journal;
+mod links;
+mod ports;
+mod shell;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use scalebed_engine::Engine;
+use scalebed_topologies::lab::Port;
+use serde::de::DeserializeOwned;
+
+pub use args::{Args, ArgsError};
+pub use shell::Shell;
+
+/// `main` of every node: reads the configuration, makes the engine, runs it. A panic exits with 1.
+#[must_use]
+pub fn main<C: DeserializeOwned, E: Engine>(engine: fn(C) -> E, ports: fn(&C) -> &[Port]) -> ExitCode {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        default(info);
+        std::process::exit(1);
+    }));
+    let args = match Args::parse(std::env::args().skip(1)) {
+        Ok(args) => args,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(args::USAGE);
+        }
+    };
+    match run(&args, engine, ports) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run<C: DeserializeOwned, E: Engine>(
+    args: &Args,
+    engine: fn(C) -> E,
+    ports: fn(&C) -> &[Port],
+) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(&args.config).with_context(|| format!("{}", args.config.display()))?;
+    let config: C = serde_json::from_str(&text).with_context(|| format!("{}", args.config.display()))?;
+    let ports = ports(&config).to_vec();
+    let shell = Shell::open(engine(config), args, &ports).context("the node cannot be opened")?;
+    shell.run().context("the node failed")
+}

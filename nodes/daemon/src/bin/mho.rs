@@ -1,2 +1,9 @@
-//! The `mho` node process.
-fn main() {}
+//! The `mho` process.
+
+use std::process::ExitCode;
+
+use scalebed_cluster::NodeConfig;
+
+fn main() -> ExitCode {
+    scalebed_daemon::main(scalebed_orchestrator::Orchestrator::new, |config: &NodeConfig| &config.ports)
+}

@@ -1,2 +1,9 @@
-//! The `pivot` node process.
-fn main() {}
+//! The `pivot` process.
+
+use std::process::ExitCode;
+
+use scalebed_cluster::NodeConfig;
+
+fn main() -> ExitCode {
+    scalebed_daemon::main(scalebed_pivot::Pivot::new, |config: &NodeConfig| &config.ports)
+}

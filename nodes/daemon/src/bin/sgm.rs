@@ -1,2 +1,9 @@
-//! The `sgm` node process.
-fn main() {}
+//! The `sgm` process.
+
+use std::process::ExitCode;
+
+use scalebed_cluster::NodeConfig;
+
+fn main() -> ExitCode {
+    scalebed_daemon::main(scalebed_gateway::Gateway::new, |config: &NodeConfig| &config.ports)
+}

@@ -1,2 +1,9 @@
-//! The `switch` node process.
-fn main() {}
+//! The `switch` process.
+
+use std::process::ExitCode;
+
+use scalebed_switch::{Config, Switch};
+
+fn main() -> ExitCode {
+    scalebed_daemon::main(Switch::new, |config: &Config| &config.ports)
+}

@@ -1,0 +1,198 @@
+//! The control socket: a Unix stream, 0600, JSON lines. `"status"` and `"drain"` are requests, `"events"` subscribes.
+
+use std::collections::VecDeque;
+use std::fs::Permissions;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use scalebed_engine::{Command, Instant, NodeEvent};
+use serde::Deserialize;
+
+use crate::events;
+
+/// Clients at once; a further one is turned away.
+const CLIENTS: usize = 8;
+/// Bytes that a client may let pile up, either way, before it is cut off.
+const BACKLOG: usize = 1 << 20;
+
+/// A line that a client may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Request {
+    Status,
+    Drain,
+    Events,
+}
+
+/// The socket and its clients.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    clients: Vec<Client>,
+    /// Status requests that the engine has not answered: the client's number, by the request's.
+    asked: VecDeque<(u64, u64)>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    number: u64,
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    subscribed: bool,
+    gone: bool,
+}
+
+impl ControlSocket {
+    /// Makes the socket, for its owner alone.
+    ///
+    /// # Errors
+    /// The path is taken or cannot be written.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, clients: Vec::new(), asked: VecDeque::new(), next: 1 })
+    }
+
+    /// Descriptors to wait for.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        std::iter::once(self.listener.as_fd()).chain(self.clients.iter().map(|client| client.stream.as_fd()))
+    }
+
+    /// Accepts, reads, and gives the commands that came.
+    pub fn serve(&mut self) -> Vec<Command> {
+        while let Ok((stream, _)) = self.listener.accept() {
+            if self.clients.len() < CLIENTS && stream.set_nonblocking(true).is_ok() {
+                self.next += 1;
+                self.clients.push(Client {
+                    number: self.next,
+                    stream,
+                    input: Vec::new(),
+                    output: Vec::new(),
+                    subscribed: false,
+                    gone: false,
+                });
+            }
+        }
+        let mut commands = Vec::new();
+        for client in &mut self.clients {
+            client.read();
+            while let Some(end) = client.input.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = client.input.drain(..=end).collect();
+                match serde_json::from_slice(&line) {
+                    Ok(Request::Status) => {
+                        self.next += 1;
+                        self.asked.push_back((self.next, client.number));
+                        commands.push(Command::Status { id: self.next });
+                    }
+                    Ok(Request::Drain) => commands.push(Command::Drain),
+                    Ok(Request::Events) => client.subscribed = true,
+                    Err(error) => {
+                        let text =
+                            format!("{{\"error\":\"not a request: {}\"}}\n", error.to_string().replace('"', "'"));
+                        client.output.extend_from_slice(text.as_bytes());
+                    }
+                }
+            }
+            client.write();
+        }
+        self.clients.retain(|client| !client.gone);
+        commands
+    }
+
+    /// Tells an event to those who subscribed, and a status to the one who asked.
+    ///
+    /// # Errors
+    /// Serialisation fails (a bug).
+    pub fn tell(&mut self, at: Instant, event: &NodeEvent) -> io::Result<()> {
+        let asker = match event {
+            NodeEvent::Status(status) => {
+                let place = self.asked.iter().position(|(id, _)| *id == status.id);
+                place.and_then(|place| self.asked.remove(place)).map(|(_, client)| client)
+            }
+            _ => None,
+        };
+        if asker.is_none() && self.clients.iter().all(|client| !client.subscribed) {
+            return Ok(());
+        }
+        let line = events::line(at, event)?;
+        for client in &mut self.clients {
+            if client.subscribed || asker == Some(client.number) {
+                client.output.extend_from_slice(&line);
+                client.write();
+            }
+        }
+        self.clients.retain(|client| !client.gone);
+        Ok(())
+    }
+}
+
+impl Client {
+    fn read(&mut self) {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => self.gone = true,
+                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => self.gone = true,
+            }
+            self.gone |= self.input.len() > BACKLOG;
+            if self.gone {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        while !self.output.is_empty() && !self.gone {
+            match self.stream.write(&self.output) {
+                Ok(count) => drop(self.output.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.gone = true,
+            }
+        }
+        self.gone |= self.output.len() > BACKLOG;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixStream;
+
+    use scalebed_engine::{Command, Instant, NodeEvent, Status};
+
+    use super::ControlSocket;
+
+    #[test]
+    fn who_asks_is_answered_and_the_socket_is_private() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = place.path().join("control.sock");
+        let mut socket = ControlSocket::bind(&path).expect("a socket");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let mut client = UnixStream::connect(&path).expect("connected");
+        let mut other = UnixStream::connect(&path).expect("connected");
+        client.write_all(b"\"status\"\n").expect("written");
+        other.write_all(b"nonsense\n").expect("written");
+        let commands = socket.serve();
+        let [Command::Status { id }] = commands.as_slice() else { panic!("{commands:?}") };
+        let status = Status { id: *id, node: "me".to_owned(), ..Status::default() };
+        socket.tell(Instant(5), &NodeEvent::Status(Box::new(status))).expect("told");
+        let mut line = String::new();
+        BufReader::new(client).read_line(&mut line).expect("an answer");
+        assert!(line.contains("\"node\":\"me\""), "{line}");
+        let mut line = String::new();
+        BufReader::new(other).read_line(&mut line).expect("an answer");
+        assert!(line.contains("not a request"), "{line}");
+    }
+}
