@@ -8,6 +8,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use scalebed_record::{Fact, History, Outcome, Record};
 
 use crate::driver::{self, Ran, Settings};
+use crate::environment;
 use crate::exit::{self, Failure};
 use crate::files::Loaded;
 use crate::plan::Plan;
@@ -15,7 +16,6 @@ use crate::rundir::{self, RunDir};
 use crate::world::World;
 use crate::world::netns::{Netns, Places};
 use crate::world::sim::Sim;
-use crate::environment;
 
 /// Runs that a stall of the machine made invalid may be repeated so often, every attempt printed.
 const REPEATS: u32 = 2;
@@ -183,9 +183,7 @@ fn in_world(
     record.command.clone_from(&request.command);
     record.environment = environment::describe(&loaded.lab_text, &loaded.scenario_text);
     record.notes.extend(loaded.lab.emulated.iter().map(|choice| format!("emulated: {choice}")));
-    let report = dir
-        .write_report(&record)
-        .map_err(|error| Failure::new(exit::BUG, format!("report: {error}")))?;
+    let report = dir.write_report(&record).map_err(|error| Failure::new(exit::BUG, format!("report: {error}")))?;
     progress.verdicts(&record);
     Ok((Judged { record, report, interrupted }, stalled(&evidence.history)))
 }

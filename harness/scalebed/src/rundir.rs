@@ -21,7 +21,10 @@ impl RunDir {
     pub fn create(out: Option<&Path>, name: &str, seed: u64) -> io::Result<Self> {
         let path = match out {
             Some(out) => out.to_path_buf(),
-            None => Path::new("runs").join(format!("{}-{name}-{seed}", utc().replace(['-', ':'], ""))),
+            None => {
+                let name = name.replace('/', "-");
+                Path::new("runs").join(format!("{}-{name}-{seed}", utc().replace(['-', ':'], "")))
+            }
         };
         fs::create_dir_all(&path)?;
         if fs::read_dir(&path)?.next().is_some() {
@@ -100,8 +103,7 @@ fn point_latest_at(path: &Path) -> io::Result<()> {
 /// Now, UTC, as RFC 3339 without fractions.
 #[must_use]
 pub fn utc() -> String {
-    let seconds =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     rfc3339(seconds)
 }
 

@@ -37,17 +37,10 @@ fn one(sandbox: &mut Sandbox, namespaces: &mut Namespaces, step: &Step) -> Resul
         Step::Address { node, interface, address, length, .. } => {
             sandbox.address(namespaces[node], interface, *address, *length)
         }
-        Step::Route { node, prefix, via, .. } => {
-            sandbox.route(namespaces[node], prefix.address, prefix.length, *via)
-        }
+        Step::Route { node, prefix, via, .. } => sandbox.route(namespaces[node], prefix.address, prefix.length, *via),
     }
 }
 
 fn end(namespaces: &Namespaces, end: &PlannedEnd) -> VethEnd {
-    VethEnd {
-        ns: namespaces[&end.node],
-        name: end.interface.clone(),
-        mac: end.mac.0,
-        mtu: u32::from(end.mtu),
-    }
+    VethEnd { ns: namespaces[&end.node], name: end.interface.clone(), mac: end.mac.0, mtu: u32::from(end.mtu) }
 }

@@ -149,7 +149,8 @@ impl Netns {
             let _consumed = signals.read_signal();
         }
         for (node, stream) in &mut self.streams {
-            let lines = stream.drain().map_err(|error| broke(&format!("{}: events: {error}", self.lab.nodes[*node].name)))?;
+            let lines =
+                stream.drain().map_err(|error| broke(&format!("{}: events: {error}", self.lab.nodes[*node].name)))?;
             for line in lines {
                 if let Some(event) = line.node_event() {
                     self.told.push(Told { at: line.at, node: *node, event });

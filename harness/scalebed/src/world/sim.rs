@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use scalebed_checkers::observe;
 use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex};
-use scalebed_fabric::{CableIndex, Fabric, NodeIndex};
+use scalebed_fabric::{CableIndex, Fabric, Ledger, NodeIndex};
 use scalebed_gateway::Gateway;
 use scalebed_orchestrator::Orchestrator;
 use scalebed_pivot::Pivot;
@@ -185,7 +185,7 @@ impl World for Sim {
         let mut evidence = Evidence::default();
         let at = self.fabric.now().0;
         for cable in 0..self.lab.cables.len() {
-            let [put_in_a, got_out_b, put_in_b, got_out_a] = self.fabric.ledger(CableIndex(cable));
+            let Ledger { put_in_a, got_out_b, put_in_b, got_out_a } = self.fabric.ledger(CableIndex(cable));
             let cable = u16::try_from(cable).unwrap_or(u16::MAX);
             let fact = Fact::Ledger { cable, put_in_a, got_out_b, put_in_b, got_out_a };
             evidence.history.entries.push(Entry { at, fact });
