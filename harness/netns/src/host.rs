@@ -119,6 +119,10 @@ fn nft() -> Result<Vec<String>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("nft")(error)),
     };
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(Error::io("nft list ruleset")(io::Error::other(said)));
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().enumerate().map(|(number, line)| format!("nft {number}: {line}")).collect())
 }

@@ -2,13 +2,17 @@
 
 mod init;
 mod ring;
+mod spawn;
 
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
+use nix::sys::signal::Signal;
+
 pub use init::start_init;
 pub use ring::{Geometry, Ring};
+pub use spawn::{Start, spawn};
 
 /// linux/ethtool.h: ETHTOOL_SRXCSUM, ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO.
 const OFFLOADS: [(u32, &str); 5] =
@@ -25,7 +29,7 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 }
 
 /// Sends a signal to exactly that process (pidfd_send_signal(2)); ESRCH once it was waited for.
-pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: nix::sys::signal::Signal) -> io::Result<()> {
+pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     let no_info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: a live descriptor, a signal number, a null siginfo, no flags: all that the call takes.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, no_info, 0) };

@@ -18,6 +18,10 @@ const FIRST: usize = BLOCK_HEADER + offset_of!(libc::tpacket_hdr_v1, offset_to_f
 /// Nominal only: TPACKET_V3 packs frames of any length into a block.
 const FRAME_SIZE: u32 = 2048;
 
+/// EtherType of the shim and its version-and-kind byte for control (layout: wire/frame).
+const SHIM_ETHERTYPE: u32 = 0x88b5;
+const SHIM_CONTROL: u32 = 0x14;
+
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Geometry {
@@ -27,7 +31,7 @@ pub struct Geometry {
     pub blocks: u32,
     /// A block with frames is handed over after so many milliseconds even if it is not full.
     pub timeout_ms: u32,
-    /// Bytes kept of a frame.
+    /// Bytes kept of a frame; control messages under the shim are kept whole.
     pub snap: u32,
 }
 
@@ -63,7 +67,7 @@ impl Ring {
         let index = i32::try_from(interface).map_err(io::Error::other)?;
         set(fd, libc::SOL_PACKET, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V3 as i32))?;
         set(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)?;
-        keep_bytes(fd, geometry.snap)?;
+        keep_bytes_and_control(fd, geometry.snap)?;
         let request = libc::tpacket_req3 {
             tp_block_size: geometry.block,
             tp_block_nr: geometry.blocks,
@@ -88,7 +92,7 @@ impl Ring {
     }
 
     /// Hands every frame of the next full block to `each` and gives the block back to the kernel. Returns the number of
-    /// frames, or nothing if no block is ready.
+    /// frames handed over, or nothing if no block is ready.
     pub fn read_block(&mut self, mut each: impl FnMut(Frame<'_>)) -> Option<u32> {
         let size = self.geometry.block as usize;
         // SAFETY: `next` is below `blocks`, so the block lies inside the mapping.
@@ -103,14 +107,17 @@ impl Ring {
         let block = unsafe { std::slice::from_raw_parts(start.as_ptr(), size) };
         let count = word(block, COUNT).unwrap_or(0);
         let mut at = word(block, FIRST).unwrap_or(0) as usize;
-        for _ in 0..count {
-            let Some((frame, next)) = frame(block, at) else { break };
+        let mut given = 0;
+        while given < count
+            && let Some((frame, next)) = frame(block, at)
+        {
             each(frame);
             at += next;
+            given += 1;
         }
         status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.next = (self.next + 1) % self.geometry.blocks;
-        Some(count)
+        Some(given)
     }
 
     /// Frames that came in and frames that found no room, since the last call.
@@ -182,9 +189,30 @@ fn map(socket: BorrowedFd<'_>, length: usize) -> io::Result<NonNull<u8>> {
 
 /// A socket filter that keeps `count` bytes of every frame; 0 keeps no frame at all.
 fn keep_bytes(socket: BorrowedFd<'_>, count: u32) -> io::Result<()> {
-    let code = u16::try_from(libc::BPF_RET | libc::BPF_K).map_err(io::Error::other)?;
-    let mut program = [libc::sock_filter { code, jt: 0, jf: 0, k: count }];
-    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    attach(socket, &mut [statement(libc::BPF_RET | libc::BPF_K, count)?])
+}
+
+/// A socket filter that keeps `count` bytes of every frame, but whole what is under the shim with kind control: the judge
+/// reads those messages.
+fn keep_bytes_and_control(socket: BorrowedFd<'_>, count: u32) -> io::Result<()> {
+    let mut program = [
+        statement(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 12)?,
+        libc::sock_filter { jf: 3, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, SHIM_ETHERTYPE)? },
+        statement(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 14)?,
+        libc::sock_filter { jf: 1, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, SHIM_CONTROL)? },
+        statement(libc::BPF_RET | libc::BPF_K, u32::MAX)?,
+        statement(libc::BPF_RET | libc::BPF_K, count)?,
+    ];
+    attach(socket, &mut program)
+}
+
+fn statement(code: u32, k: u32) -> io::Result<libc::sock_filter> {
+    Ok(libc::sock_filter { code: u16::try_from(code).map_err(io::Error::other)?, jt: 0, jf: 0, k })
+}
+
+fn attach(socket: BorrowedFd<'_>, program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
     set(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
 }
 

@@ -8,8 +8,11 @@ use crate::common::{self, end};
 
 #[test]
 fn netns_a_lab_changes_nothing_on_the_host() {
+    let test = "netns_a_lab_changes_nothing_on_the_host";
+    let Some(probe) = common::sandbox(test) else { return };
+    drop(probe);
     let before = HostState::capture().expect("state of the host");
-    let Some((mut sandbox, _place)) = common::sandbox("netns_a_lab_changes_nothing_on_the_host") else { return };
+    let (mut sandbox, _place) = common::sandbox(test).expect("another sandbox");
     let (a, _) = common::two_hosts(&mut sandbox);
     sandbox.forwarding(a, true).expect("forwarding");
     let during = HostState::capture().expect("state of the host");

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use scalebed_netns::{Error, ProcessSpec};
 
 use crate::common;
@@ -76,6 +77,31 @@ fn netns_terminate_is_a_request() {
     }
     process.terminate().expect("asked");
     assert_eq!(process.wait(PATIENCE).expect("its end").code(), Some(3));
+}
+
+#[test]
+fn netns_no_signal_is_blocked_or_ignored_in_a_process() {
+    let Some((mut sandbox, place)) = common::sandbox("netns_no_signal_is_blocked_or_ignored_in_a_process") else {
+        return;
+    };
+    let ns = sandbox.namespace("host").expect("a namespace");
+    // As a harness does that reads its signals from a descriptor. SIGPIPE is ignored in every Rust program.
+    let mask: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    mask.thread_block().expect("blocked");
+    let spec = ProcessSpec {
+        program: "grep".into(),
+        args: ["-E", "^Sig(Blk|Ign)", "/proc/self/status"].map(str::to_owned).into(),
+        ..shell(place.path(), "")
+    };
+    let mut process = sandbox.spawn(ns, &spec).expect("a process");
+    assert!(process.wait(PATIENCE).expect("its end").success());
+    let said = fs::read_to_string(place.path().join("stdout.log")).expect("its output");
+    let masks: Vec<u64> = said
+        .lines()
+        .map(|line| u64::from_str_radix(line.split_ascii_whitespace().last().expect("a mask"), 16).expect("hex"))
+        .collect();
+    // 32 and 33 are the C library's own; its posix_spawn leaves them ignored, and a thread library takes them itself.
+    assert_eq!(masks.iter().map(|mask| mask & !0x1_8000_0000).collect::<Vec<_>>(), [0, 0], "{said}");
 }
 
 #[test]

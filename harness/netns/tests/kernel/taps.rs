@@ -11,6 +11,8 @@ use crate::common::{self, A, B};
 
 /// Datagrams of a burst.
 const BURST: u64 = 2_000;
+/// More datagrams than a ring holds.
+const FLOOD: u64 = 60_000;
 /// Bytes of a bulk transfer.
 const BULK: usize = 1 << 20;
 /// For a loaded machine.
@@ -128,6 +130,33 @@ fn bulk(sandbox: &Sandbox, a: NsId, b: NsId) {
     let got = sandbox.run_in(a, fetch).expect("in a").expect("bytes");
     serve.join().expect("no panic").expect("served");
     assert_eq!(got, BULK);
+}
+
+#[test]
+fn netns_a_full_ring_is_counted() {
+    let Some((mut sandbox, _place)) = common::sandbox("netns_a_full_ring_is_counted") else { return };
+    let (a, b) = common::two_hosts(&mut sandbox);
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let specs = vec![TapSpec { ns: b, ifname: "eth0".to_owned(), tap: 3 }];
+    let before = sandbox.tx_packets(a).expect("counters")["eth0"];
+    // The first frame holds the reader until the gate is gone.
+    let taps = Taps::open(&sandbox, specs, move |_, _, _, _: &[u8]| {
+        let _gone = gate.recv();
+    })
+    .expect("a tap");
+    let flood = || -> std::io::Result<()> {
+        let socket = UdpSocket::bind((A, 0))?;
+        socket.connect((B, 9))?;
+        // b has no such port and says so now and then; that is no failure of sending.
+        (0..FLOOD).for_each(|_| drop(socket.send(b"flood")));
+        Ok(())
+    };
+    sandbox.run_in(a, flood).expect("in a").expect("sent");
+    let put_in = sandbox.tx_packets(a).expect("counters")["eth0"] - before;
+    drop(open);
+    let stats = taps.stop().expect("its account");
+    assert!(stats.drops[&3] > 0, "{FLOOD} frames fit: {stats:?}");
+    assert_eq!(stats.frames[&3] + stats.drops[&3], put_in);
 }
 
 #[test]
