@@ -1,5 +1,7 @@
 //! What the suites share.
 
+pub mod mutants;
+
 use std::path::{Path, PathBuf};
 
 use scalebed_harness::driver::Settings;

@@ -82,3 +82,13 @@ pub enum Output {
     /// Nothing more to do; wake me at this instant, if any.
     Idle(Option<Instant>),
 }
+
+impl<E: Engine + ?Sized> Engine for Box<E> {
+    fn handle(&mut self, input: Input, now: Instant) {
+        (**self).handle(input, now);
+    }
+
+    fn poll(&mut self) -> Output {
+        (**self).poll()
+    }
+}

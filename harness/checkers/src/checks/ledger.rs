@@ -1,0 +1,47 @@
+//! The ledger: what was put into each cable came out of it, to the last frame.
+
+use scalebed_record::{Fact, Verdict};
+
+use super::Said;
+use crate::Checker;
+use crate::evidence::Evidence;
+
+/// Every cable, both ways.
+pub struct Ledger;
+
+impl Checker for Ledger {
+    fn name(&self) -> &'static str {
+        "ledger"
+    }
+
+    fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
+        let (mut cables, mut frames, mut dropped) = (0, 0, None);
+        let mut open = Vec::new();
+        for entry in &evidence.input.history.entries {
+            match entry.fact {
+                Fact::TapDrops { frames } => dropped = Some(dropped.unwrap_or(0) + frames),
+                Fact::Ledger { cable, put_in_a, got_out_b, put_in_b, got_out_a } => {
+                    cables += 1;
+                    frames += put_in_a + put_in_b;
+                    for (put_in, got_out, way) in [(put_in_a, got_out_b, "a to b"), (put_in_b, got_out_a, "b to a")] {
+                        if put_in != got_out {
+                            let name = evidence.lab().cables.get(usize::from(cable)).map_or("?", |c| c.name.as_str());
+                            open.push(format!("{name} {way}: {put_in} put in, {got_out} got out"));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let all = evidence.lab().cables.len();
+        let reason = match dropped {
+            None => Some("the taps' own drops are not known".to_owned()),
+            Some(dropped) if dropped > 0 => Some(format!("taps dropped {dropped} frames")),
+            Some(_) if cables < all => Some(format!("only {cables} of {all} cables have a ledger")),
+            Some(_) if !open.is_empty() => Some(format!("the ledger does not close: {}", open.join("; "))),
+            Some(_) => None,
+        };
+        let value = format!("{frames} frames on {cables} cables, {} unaccounted for", open.len());
+        vec![Said::of("ledger", "put in = got out on every cable, no tap drops").value(value).invalid_if(reason).done()]
+    }
+}

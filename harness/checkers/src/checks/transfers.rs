@@ -1,0 +1,36 @@
+//! Kernel TCP through the cluster: the right bytes arrived.
+
+use scalebed_record::{Fact, Verdict};
+
+use super::Said;
+use crate::Checker;
+use crate::evidence::Evidence;
+
+/// Transfers between kernel hosts. The simulated world has none, and says so in a note.
+pub struct Transfers;
+
+impl Checker for Transfers {
+    fn name(&self) -> &'static str {
+        "kernel-transfers"
+    }
+
+    fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
+        if !evidence.scenario().kernel_transfers || evidence.input.world == "sim" {
+            return Vec::new();
+        }
+        let (mut count, mut bytes_in_all, mut wrong) = (0u32, 0u64, Vec::new());
+        for entry in &evidence.input.history.entries {
+            if let Fact::Transfer { from, to, bytes, intact, error, .. } = &entry.fact {
+                count += 1;
+                bytes_in_all += bytes;
+                if !intact || error.is_some() {
+                    let how = error.as_deref().unwrap_or("other bytes arrived");
+                    wrong.push(format!("{from} to {to}, {bytes} bytes: {how}"));
+                }
+            }
+        }
+        let none = (count == 0).then(|| "no transfer was made".to_owned());
+        let value = format!("{count} transfers, {bytes_in_all} bytes");
+        vec![Said::of("kernel-transfers", "the right bytes").value(value).fail_if(wrong).invalid_if(none).done()]
+    }
+}

@@ -1,0 +1,233 @@
+//! The scenario's events as they happened: when, to whom, and which flows each is predicted to hurt or to lose.
+
+use scalebed_frame::control::Matrix;
+use scalebed_frame::{MemberId, MhoId};
+use scalebed_record::{Fact, FlowKind};
+use scalebed_topologies::lab::{Architecture, NodeKind, PortRole};
+use scalebed_topologies::scenario::{Action, Outcome};
+
+use crate::evidence::{Evidence, MS};
+use crate::places::Role;
+
+/// Losses are counted to an event for so many heartbeat units after it: detection, the barrier, and one more packet of
+/// the slowest flow, which opens an unsynced UDP connection again.
+const WINDOW_UNITS: u64 = 20;
+/// Packets within so much of a gap's edges count either way.
+pub const EDGE: u64 = 20 * MS;
+/// Connections within so much of the sync delay are in neither age class.
+const AGE_MARGIN: u64 = 200 * MS;
+
+/// Who or what is out of service through an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// A member; it held the pivot role of ElasticXL.
+    Member(u8, bool),
+    /// An orchestrator.
+    Mho(MhoId),
+    /// A downlink, by its cable.
+    Cable(u16),
+    /// Nothing is taken away: a start, a cable that comes back, a pause shorter than the dead timer.
+    Nobody,
+}
+
+/// What must become of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It goes on.
+    Survives,
+    /// Its state dies with its owner.
+    Lost,
+    /// Its state may have reached whoever gets its packets now: either way is right.
+    Either,
+    /// It was not established then, or its age is too near the sync delay.
+    NotJudged,
+}
+
+/// What an event means for a flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Prediction {
+    /// May it lose packets?
+    pub hurt: bool,
+    /// By direction: seen to go through the victim just before.
+    pub through: [bool; 2],
+    /// Did the victim own its connection?
+    pub owned: bool,
+    /// Of a TCP connection.
+    pub fate: Fate,
+    /// Older than the sync delay.
+    pub older: bool,
+    /// A TCP connection that need not survive: it may lose packets to the end.
+    pub doomed: bool,
+}
+
+/// An event as it happened.
+#[derive(Debug)]
+pub struct Happening {
+    /// Its index in the scenario.
+    pub index: usize,
+    /// `kill sgm-1-03`.
+    pub text: String,
+    /// The node's name.
+    pub node: String,
+    /// Its instant, ns: before the injecting call.
+    pub at: u64,
+    /// After the injecting call.
+    pub after: u64,
+    /// Whom it hit.
+    pub victim: Victim,
+    /// What was done.
+    pub action: Action,
+    /// Declared outcome class.
+    pub outcome: Outcome,
+    /// Losses of packets due before here may be this event's.
+    pub window: u64,
+    /// The next event, or the end of the schedule: measurements end here.
+    pub until: u64,
+    /// One a flow.
+    pub predictions: Vec<Prediction>,
+}
+
+/// Every event that was carried out, in order of time.
+pub fn happenings(evidence: &Evidence<'_>) -> Vec<Happening> {
+    let end = evidence.schedule.start + evidence.schedule.end;
+    let mut list: Vec<Happening> = Vec::new();
+    for entry in &evidence.input.history.entries {
+        let Fact::Operation { event: Some(index), text, node, before, after, .. } = &entry.fact else { continue };
+        let index = *index as usize;
+        let Some(event) = evidence.scenario().events.get(index) else { continue };
+        let victim = victim(evidence, &event.action, node, *before);
+        list.push(Happening {
+            index,
+            text: text.clone(),
+            node: node.clone(),
+            at: *before,
+            after: *after,
+            victim,
+            action: event.action,
+            outcome: event.outcome,
+            window: before + WINDOW_UNITS * evidence.unit().max(50 * MS),
+            until: end,
+            predictions: Vec::new(),
+        });
+    }
+    list.sort_by_key(|happening| happening.at);
+    for index in 0..list.len() {
+        list[index].until = list.get(index + 1).map_or(end, |next| next.at);
+        list[index].predictions = predict(evidence, &list[index]);
+    }
+    list
+}
+
+fn victim(evidence: &Evidence<'_>, action: &Action, node: &str, at: u64) -> Victim {
+    let lab = evidence.lab();
+    let Some((place, spec)) = lab.node(node) else { return Victim::Nobody };
+    match action {
+        Action::Start(_) | Action::DownlinkUp { .. } => return Victim::Nobody,
+        Action::Hang { units, .. } if *units < lab.group.dead_units => return Victim::Nobody,
+        Action::DownlinkDown { mho, .. } => {
+            let port = lab.nodes[place].ports.iter().find(|port| port.role == PortRole::Downlink(*mho));
+            return port.map_or(Victim::Nobody, |port| Victim::Cable(port.cable));
+        }
+        Action::Kill(_) | Action::PowerOff(_) | Action::Hang { .. } => {}
+    }
+    match spec.kind {
+        NodeKind::Member(member) => {
+            let pivot = lab.architecture == Architecture::ElasticXl && evidence.agreement.smo_at(at) == Some(member);
+            evidence.places.index(member).map_or(Victim::Nobody, |index| Victim::Member(index, pivot))
+        }
+        NodeKind::Mho(mho) => Victim::Mho(mho),
+        NodeKind::Switch(_) | NodeKind::Host(_) | NodeKind::Generator => Victim::Nobody,
+    }
+}
+
+fn predict(evidence: &Evidence<'_>, happening: &Happening) -> Vec<Prediction> {
+    let matrix = evidence.agreement.before(happening.at).and_then(|epoch| epoch.matrix);
+    evidence.flows().map(|(flow, _)| predict_flow(evidence, happening, matrix, flow)).collect()
+}
+
+fn predict_flow(evidence: &Evidence<'_>, happening: &Happening, matrix: Option<&Matrix>, flow: usize) -> Prediction {
+    let at = happening.at;
+    let last = [0, 1].map(|side| evidence.last_arrived(flow, side, at));
+    let through = [0, 1]
+        .map(|side| last[side].is_some_and(|sequence| goes_through(evidence, happening.victim, flow, side, sequence)));
+    let dealt = dealt(evidence, matrix, flow);
+    let (hurt, owned) = match happening.victim {
+        Victim::Nobody => (false, false),
+        // A flow that was not seen yet may take any leg.
+        Victim::Mho(_) | Victim::Cable(_) => (through != [false; 2] || last == [None; 2], false),
+        Victim::Member(index, pivot) => {
+            let member = evidence.places.members.get(usize::from(index)).copied();
+            let by_matrix = dealt.iter().any(|owner| owner.is_none() || *owner == member);
+            let seen = evidence.owner_before(flow, at);
+            let owned = seen.map_or(dealt[0] == member, |owner| owner == index);
+            (pivot || through != [false; 2] || by_matrix && last.contains(&None) || owned, owned)
+        }
+    };
+    let (fate, older) = fate(evidence, happening, flow, owned, dealt);
+    let spec = &evidence.schedule.flows[flow];
+    // A connection that opens while its owner is gone may be lost too; one that opens later may not.
+    let begun = evidence.schedule.start + spec.first < happening.window;
+    let doomed = spec.kind == FlowKind::Tcp && owned && begun && fate != Fate::Survives;
+    Prediction { hurt, through, owned, fate, older, doomed }
+}
+
+/// Owners of the buckets of both directions by the algebra; `None`: can't be told.
+fn dealt(evidence: &Evidence<'_>, matrix: Option<&Matrix>, flow: usize) -> [Option<MemberId>; 2] {
+    let Some(matrix) = matrix else { return [None; 2] };
+    let oracle = evidence.oracle();
+    let forward = &evidence.schedule.flows[flow].forward;
+    let of = |key: Vec<u8>| oracle.owner(&key, matrix);
+    [of(oracle.forward_key(forward)), oracle.return_key(forward).and_then(of)]
+}
+
+/// Did a packet that arrived need the victim?
+fn goes_through(evidence: &Evidence<'_>, victim: Victim, flow: usize, side: usize, sequence: u32) -> bool {
+    let path = evidence.packets.path(evidence.packets.id(flow, side, sequence));
+    path.iter().any(|&index| {
+        let tap = evidence.observations()[index as usize].tap;
+        match victim {
+            Victim::Member(member, _) => evidence.places.at(tap).from == Role::Member(member),
+            Victim::Mho(mho) => evidence.places.at(tap).from == Role::Mho(mho),
+            Victim::Cable(cable) => tap.cable() == cable,
+            Victim::Nobody => false,
+        }
+    })
+}
+
+/// A connection survives the loss of its owner iff its state had reached whoever gets its packets: synced to the backup
+/// after the delay, or at once to the member of its return direction.
+fn fate(
+    evidence: &Evidence<'_>,
+    happening: &Happening,
+    flow: usize,
+    owned: bool,
+    dealt: [Option<MemberId>; 2],
+) -> (Fate, bool) {
+    let spec = &evidence.schedule.flows[flow];
+    let established = evidence
+        .report
+        .and_then(|report| {
+            report.tcp.binary_search_by_key(&flow, |tcp| tcp.flow as usize).ok().map(|at| report.tcp[at])
+        })
+        .map_or(0, |tcp| tcp.established);
+    if spec.kind != FlowKind::Tcp || established == 0 || established >= happening.at {
+        return (Fate::NotJudged, false);
+    }
+    let delay = u64::from(evidence.lab().group.sync_delay_ms) * MS;
+    let age = happening.at - established;
+    let older = age >= delay;
+    if !owned {
+        return (Fate::Survives, older);
+    }
+    if age.abs_diff(delay) <= AGE_MARGIN {
+        return (Fate::NotJudged, older);
+    }
+    let symmetric = dealt[0].is_some() && dealt[0] == dealt[1];
+    // The pivot of `sticky: table` needs every connection early, and so may be its second home.
+    let elsewhere = evidence.lab().architecture == Architecture::ElasticXl;
+    match (older, symmetric, elsewhere) {
+        (true, ..) => (Fate::Survives, older),
+        (false, true, false) => (Fate::Lost, older),
+        (false, ..) => (Fate::Either, older),
+    }
+}

@@ -1,0 +1,182 @@
+//! The evidence, put in order once for all checkers.
+
+use scalebed_frame::signature::Class;
+use scalebed_record::traffic::GeneratorReport;
+use scalebed_record::{Fact, FlowSpec, Observation, Schedule};
+use scalebed_topologies::Lab;
+use scalebed_topologies::scenario::Scenario;
+
+use crate::Input;
+use crate::epochs::Agreement;
+use crate::events::{self, Happening};
+use crate::journey::{Journey, NOBODY};
+use crate::losses::{self, Loss};
+use crate::oracle::Oracle;
+use crate::packets::{DIRECTIONS, Packets};
+use crate::places::{Places, Role};
+
+/// ns in a ms.
+pub const MS: u64 = 1_000_000;
+/// A packet that took longer is late, not delivered in time.
+pub const LATE: u64 = 500 * MS;
+/// After the last packet is due, so long is waited for what is under way.
+pub const DRAIN: u64 = 2_000 * MS;
+
+/// Evidence of one run, indexed.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// What the harness handed over.
+    pub(crate) input: Input<'a>,
+    pub(crate) schedule: &'a Schedule,
+    pub(crate) report: Option<&'a GeneratorReport>,
+    pub(crate) places: Places,
+    pub(crate) packets: Packets,
+    pub(crate) journeys: Vec<Journey>,
+    pub(crate) agreement: Agreement<'a>,
+    pub(crate) happenings: Vec<Happening>,
+    pub(crate) losses: Vec<Loss>,
+}
+
+impl<'a> Evidence<'a> {
+    /// Puts everything in order. `None`: no traffic was scheduled.
+    #[must_use]
+    pub fn of(input: &Input<'a>) -> Option<Self> {
+        let facts = || input.history.entries.iter().map(|entry| &entry.fact);
+        let schedule = facts().find_map(|fact| match fact {
+            Fact::Schedule(schedule) => Some(schedule),
+            _ => None,
+        })?;
+        let report = facts().find_map(|fact| match fact {
+            Fact::Generator(report) => Some(report),
+            _ => None,
+        });
+        let places = Places::of(input.lab);
+        let packets = Packets::of(schedule, input.observations);
+        let mut journeys = Vec::with_capacity(packets.len());
+        for flow in 0..schedule.flows.len() {
+            for side in 0..DIRECTIONS.len() {
+                for sequence in 0..packets.count(flow, side) {
+                    let path = packets.path(packets.id(flow, side, sequence));
+                    journeys.push(Journey::follow(&places, input.observations, path, side));
+                }
+            }
+        }
+        let agreement = Agreement::of(input.lab, input.history, schedule.start + schedule.end + DRAIN);
+        let mut evidence = Self {
+            input: *input,
+            schedule,
+            report,
+            places,
+            packets,
+            journeys,
+            agreement,
+            happenings: Vec::new(),
+            losses: Vec::new(),
+        };
+        evidence.happenings = events::happenings(&evidence);
+        evidence.losses = losses::losses(&evidence);
+        Some(evidence)
+    }
+
+    pub(crate) const fn lab(&self) -> &'a Lab {
+        self.input.lab
+    }
+
+    pub(crate) const fn scenario(&self) -> &'a Scenario {
+        self.input.scenario
+    }
+
+    pub(crate) const fn observations(&self) -> &'a [Observation] {
+        self.input.observations
+    }
+
+    pub(crate) const fn oracle(&self) -> Oracle<'a> {
+        Oracle::new(self.input.lab)
+    }
+
+    /// One heartbeat unit, ns.
+    pub(crate) fn unit(&self) -> u64 {
+        u64::from(self.lab().group.unit_ms) * MS
+    }
+
+    /// Flows with their ids.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = (usize, &'a FlowSpec)> + use<'a> {
+        self.schedule.flows.iter().enumerate()
+    }
+
+    /// A packet's journey.
+    pub(crate) fn journey(&self, flow: usize, side: usize, sequence: u32) -> &Journey {
+        &self.journeys[self.packets.id(flow, side, sequence)]
+    }
+
+    /// The journeys of a direction of a flow, in order of sequence.
+    pub(crate) fn journeys(&self, flow: usize, side: usize) -> &[Journey] {
+        let first = self.packets.id(flow, side, 0);
+        &self.journeys[first..first + self.packets.count(flow, side) as usize]
+    }
+
+    /// When a packet was due, ns of the run's clock.
+    pub(crate) fn due(&self, flow: usize, side: usize, sequence: u32) -> u64 {
+        let spec = &self.schedule.flows[flow];
+        let k = u64::from(sequence);
+        let due = spec.due(DIRECTIONS[side], k).unwrap_or(spec.first + k * 1_000_000_000 / u64::from(spec.rate.max(1)));
+        self.schedule.start + due
+    }
+
+    /// ms after the schedule's start, for reports.
+    pub(crate) fn ms(&self, at: u64) -> f64 {
+        (at as f64 - self.schedule.start as f64) / MS as f64
+    }
+
+    /// The last packet of a direction that had arrived by `at`, among the last 64 due: where the flow went just before.
+    pub(crate) fn last_arrived(&self, flow: usize, side: usize, at: u64) -> Option<u32> {
+        let count = self.packets.count(flow, side);
+        let spec = &self.schedule.flows[flow];
+        let since = at.saturating_sub(self.schedule.start + spec.first);
+        let due = u128::from(since) * u128::from(spec.rate.max(1)) / 1_000_000_000;
+        let upper = u32::try_from(due).unwrap_or(u32::MAX).saturating_add(1).min(count);
+        (upper.saturating_sub(64)..upper).rev().find(|&sequence| {
+            let journey = self.journey(flow, side, sequence);
+            journey.delivered != 0 && journey.delivered < at
+        })
+    }
+
+    /// The member that processed a flow's packets just before `at`.
+    pub(crate) fn owner_before(&self, flow: usize, at: u64) -> Option<u8> {
+        (0..2).find_map(|side| {
+            let sequence = self.last_arrived(flow, side, at)?;
+            Some(self.journey(flow, side, sequence).owner).filter(|&owner| owner != NOBODY)
+        })
+    }
+
+    /// A packet's path in words, for people who look for what went wrong.
+    pub(crate) fn path(&self, flow: usize, side: usize, sequence: u32) -> String {
+        let name = |role: Role| match role {
+            Role::Member(index) => self.places.name(index),
+            Role::Mho(mho) => mho.to_string(),
+            Role::Generator(0) => "clients".to_owned(),
+            Role::Generator(_) => "servers".to_owned(),
+            Role::Other => "switch".to_owned(),
+        };
+        let path = self.packets.path(self.packets.id(flow, side, sequence));
+        let steps: Vec<String> = path
+            .iter()
+            .map(|&index| {
+                let seen = &self.observations()[index as usize];
+                let place = self.places.at(seen.tap);
+                let kind = seen.shim.map_or(String::new(), |shim| format!("({:?})", shim.kind).to_lowercase());
+                format!("{}>{}{kind}", name(place.from), name(place.to))
+            })
+            .collect();
+        let way = ["forward", "return"][side];
+        format!(
+            "flow {flow} {way} #{sequence}: {}",
+            if steps.is_empty() { "not seen".to_owned() } else { steps.join(" ") }
+        )
+    }
+
+    /// Is a flow a probe?
+    pub(crate) fn is_probe(&self, flow: usize) -> bool {
+        self.schedule.flows[flow].class == Class::Probe
+    }
+}

@@ -1,0 +1,512 @@
+//! A perfect cluster, only as deep as the judge looks: it writes the history and the observations that a flawless run of a
+//! scenario would leave. Tests break it in one place and ask who notices.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use scalebed_frame::control::{Admitted, Assignment, Matrix};
+use scalebed_frame::signature::{Class, Direction};
+use scalebed_frame::{Flow, Generation, Incarnation, Kind, Mac, MemberId, MhoId, NetworkId, NodeId, Protocol, Shim};
+use scalebed_record::history::{Declared, Heard};
+use scalebed_record::traffic::{GeneratorReport, TcpReport};
+use scalebed_record::{Entry, Fact, FlowKind, FlowSpec, History, Observation, Probe, Schedule, TapId};
+use scalebed_topologies::Lab;
+use scalebed_topologies::lab::{Architecture, NetworkRole, NodeKind};
+use scalebed_topologies::scenario::{Action, Scenario, Target};
+
+use crate::evidence::MS;
+use crate::oracle::Oracle;
+use crate::{Input, Judgement, judge};
+
+/// The schedule starts here.
+pub const START: u64 = 10_000 * MS;
+/// The phase clock starts so much later.
+pub const WARM_UP: u64 = 1_000 * MS;
+/// From a fault to the new matrix.
+pub const GAP: u64 = 350 * MS;
+/// From a start to Active.
+const JOIN: u64 = 800 * MS;
+const NAT_PORTS: u16 = 20_000;
+
+/// One thing done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    None,
+    AsymmetricHash,
+    HardWired,
+    NatLeak,
+    DropOneIn(u64),
+    /// One TCP segment, which is sent again.
+    DropSegment,
+    ProcessTwice,
+    Loop,
+    TtlKept,
+    AlteredOnTheWay,
+    CollidingPorts,
+    HurtOther,
+}
+
+pub struct Run {
+    pub lab: Lab,
+    pub scenario: Scenario,
+    pub history: History,
+    pub observations: Vec<Observation>,
+}
+
+impl Run {
+    pub fn input(&self) -> Input<'_> {
+        Input {
+            lab: &self.lab,
+            scenario: &self.scenario,
+            history: &self.history,
+            observations: &self.observations,
+            world: "sim",
+            seed: 1,
+        }
+    }
+
+    pub fn judge(&self) -> Judgement {
+        judge(&self.input())
+    }
+}
+
+/// A matrix with its time and the members alive under it.
+#[derive(Clone)]
+pub struct Reign {
+    at: u64,
+    matrix: Matrix,
+    pivot: usize,
+}
+
+pub struct Cluster {
+    pub lab: Lab,
+    pub scenario: Scenario,
+    pub mutant: Mutant,
+    pub members: Vec<MemberId>,
+    pub cables: BTreeMap<(String, String), TapId>,
+    pub reigns: Vec<Reign>,
+    /// Member out of service: index, from, to.
+    pub out: Option<(usize, u64, u64)>,
+    /// An orchestrator out of service, or only its downlink to a member: from, to.
+    pub leg: Option<(MhoId, Option<usize>, u64, u64)>,
+    pub observations: Vec<Observation>,
+    pub sent: u64,
+    pub segment: u64,
+    pub nat: Option<IpAddr>,
+}
+
+/// Runs a shipped scenario with a small load.
+pub fn run(name: &str, mutant: Mutant) -> Run {
+    let (lab, mut scenario) = scalebed_topologies::catalogue::scenario(name).unwrap().unwrap();
+    scenario.traffic.probes = 24;
+    scenario.traffic.probe_rate = 100;
+    scenario.traffic.population = 400;
+    Cluster::new(lab, scenario, mutant).go()
+}
+
+impl Cluster {
+    fn new(lab: Lab, scenario: Scenario, mutant: Mutant) -> Self {
+        let mut cables = BTreeMap::new();
+        for (index, cable) in lab.cables.iter().enumerate() {
+            let name = |node: u16| lab.nodes[usize::from(node)].name.clone();
+            let (a, b) = (name(cable.a.node), name(cable.b.node));
+            let index = u16::try_from(index).unwrap();
+            cables.insert((a.clone(), b.clone()), TapId::new(index, true));
+            cables.insert((b, a), TapId::new(index, false));
+        }
+        let members = lab.members();
+        let nat = Oracle::new(&lab).hidden_behind();
+        let (reigns, observations) = (Vec::new(), Vec::new());
+        Self {
+            lab,
+            scenario,
+            mutant,
+            members,
+            cables,
+            reigns,
+            out: None,
+            leg: None,
+            observations,
+            sent: 0,
+            segment: 0,
+            nat,
+        }
+    }
+
+    fn go(mut self) -> Run {
+        let mut history = History::default();
+        let schedule = self.schedule();
+        self.rule(&mut history);
+        let mut report = GeneratorReport::default();
+        for (flow, spec) in schedule.flows.iter().enumerate() {
+            let tcp = self.flow(flow, spec);
+            report.tcp.extend(tcp);
+        }
+        report.sent = self.sent;
+        let end = START + schedule.end + 2_000 * MS;
+        self.beats(&mut history, end);
+        self.observations.sort_by_key(|seen| seen.at);
+        let note = |at, fact| Entry { at, fact };
+        history.entries.push(note(START - 1, Fact::Schedule(schedule)));
+        history.entries.push(note(end, Fact::Generator(report)));
+        history.entries.push(note(end, Fact::TapDrops { frames: 0 }));
+        for cable in 0..u16::try_from(self.lab.cables.len()).unwrap() {
+            let at = |at_b| self.observations.iter().filter(|seen| seen.tap == TapId::new(cable, at_b)).count() as u64;
+            let (a, b) = (at(false), at(true));
+            let fact = Fact::Ledger { cable, put_in_a: b, got_out_b: b, put_in_b: a, got_out_a: a };
+            history.entries.push(note(end, fact));
+        }
+        history.entries.sort_by_key(|entry| entry.at);
+        Run { lab: self.lab, scenario: self.scenario, history, observations: self.observations }
+    }
+
+    fn schedule(&self) -> Schedule {
+        let last = self.scenario.events.last().map_or(self.scenario.baseline_ms, |event| event.at_ms);
+        let end = WARM_UP + (last + self.scenario.settle_ms) * MS;
+        let traffic = self.scenario.traffic;
+        let all = traffic.probes + traffic.population;
+        let mut flows = Vec::new();
+        for index in 0..all {
+            let probe = index < traffic.probes;
+            // Multiplicative mixing: addresses spread over their prefixes, none twice.
+            let mixed = if index == 33 { 31 } else { index }.wrapping_mul(2_654_435_761_u32);
+            let client: [u8; 4] =
+                [198, 18, 64 + u8::try_from(index / 250 % 64).unwrap(), u8::try_from(1 + index % 250).unwrap()];
+            let server = [198, 18, 128 + (mixed >> 25) as u8, (mixed >> 17) as u8];
+            let tcp = !probe && index % 2 == 1;
+            let rate = if probe { traffic.probe_rate } else { traffic.population_rate };
+            let young = !probe && (index / 2) % 5 == 0;
+            let first = if young {
+                100 * MS + (end - 1_200 * MS) * u64::from(index) / u64::from(all)
+            } else {
+                100 * MS + 1_000 * MS / u64::from(rate) * u64::from(index % 97) / 97
+            };
+            flows.push(FlowSpec {
+                class: if probe { Class::Probe } else { Class::Population },
+                kind: if tcp { FlowKind::Tcp } else { FlowKind::Udp },
+                forward: Flow {
+                    protocol: if tcp { Protocol::TCP } else { Protocol::UDP },
+                    src: IpAddr::from(client),
+                    dst: IpAddr::from(server),
+                    src_port: 10_000 + u16::try_from(index).unwrap(),
+                    dst_port: 8_000,
+                },
+                first,
+                last: end,
+                rate,
+            });
+        }
+        Schedule { run: 1, key: [7; 16], seed: 1, start: START, end, flows }
+    }
+
+    /// Events to matrices.
+    fn rule(&mut self, history: &mut History) {
+        let present: Vec<usize> =
+            (0..self.members.len()).filter(|index| !self.scenario.absent.contains(&self.members[*index])).collect();
+        let generation = self.generation(1, present[0]);
+        let buckets = (0..usize::from(self.lab.group.buckets)).map(|bucket| {
+            let n = present.len();
+            let place = bucket % n;
+            let backup = (place + 1 + bucket / n % (n - 1)) % n;
+            let (owner, backup) = (self.members[present[place]], Some(self.members[present[backup]]));
+            Assignment { owner, backup, moved: generation, previous: None }
+        });
+        let admitted: Vec<Admitted> =
+            present.iter().map(|&i| Admitted { member: self.members[i], incarnation: Incarnation(1) }).collect();
+        let matrix = Matrix { generation, admitted, orchestrators: Vec::new(), buckets: buckets.collect() };
+        self.reigns.push(Reign { at: START - 5_000 * MS, matrix, pivot: present[0] });
+        let events = self.scenario.events.clone();
+        for (index, event) in (0..).zip(&events) {
+            let at = START + WARM_UP + event.at_ms * MS;
+            let (node, text) = self.happen(at, &event.action);
+            let fact = Fact::Operation {
+                event: Some(index),
+                text,
+                node,
+                before: at,
+                after: at + 50_000,
+                proof: String::new(),
+            };
+            history.entries.push(Entry { at, fact });
+        }
+        for reign in &self.reigns {
+            let at = reign.at - 5 * MS;
+            history.entries.push(Entry { at, fact: Fact::Heard(Heard::Matrix(reign.matrix.clone())) });
+        }
+    }
+
+    fn happen(&mut self, at: u64, action: &Action) -> (String, String) {
+        let name = |lab: &Lab, id: NodeId| lab.by_id(id).map(|(_, node)| node.name.clone()).unwrap();
+        let resolve = |cluster: &Self, target: &Target| match target {
+            Target::Member(member) => NodeId::Member(*member),
+            Target::Mho(mho) => NodeId::Mho(*mho),
+            Target::Smo => NodeId::Member(cluster.members[cluster.reigns.last().unwrap().pivot]),
+            Target::LastVictim => NodeId::Member(cluster.members[cluster.out.unwrap().0]),
+        };
+        let (verb, id) = match action {
+            Action::Kill(target) | Action::Hang { target, units: 3.. } => {
+                let id = resolve(self, target);
+                let index = self.members.iter().position(|one| Some(*one) == id.member()).unwrap();
+                self.out = Some((index, at, u64::MAX));
+                self.lose(at + GAP, index);
+                if let Action::Hang { units, .. } = action {
+                    self.join(at + u64::from(*units) * 100 * MS + JOIN, index);
+                }
+                ("kill", id)
+            }
+            Action::Start(target) => {
+                let id = resolve(self, target);
+                if let Some(member) = id.member() {
+                    let index = self.members.iter().position(|one| *one == member).unwrap();
+                    self.join(at + JOIN, index);
+                } else {
+                    self.lead_back(at + JOIN);
+                }
+                ("start", id)
+            }
+            Action::PowerOff(target) => {
+                let id = resolve(self, target);
+                self.leg = id.mho().map(|mho| (mho, None, at, u64::MAX));
+                ("power off", id)
+            }
+            Action::Hang { target, .. } => ("hang", resolve(self, target)),
+            Action::DownlinkDown { member, mho } => {
+                self.leg = Some((*mho, Some(self.index(*member)), at, u64::MAX));
+                ("pull", (*member).into())
+            }
+            Action::DownlinkUp { member, .. } => {
+                self.leg.as_mut().unwrap().3 = at;
+                ("mend", (*member).into())
+            }
+        };
+        let node = name(&self.lab, id);
+        (node.clone(), format!("{verb} {node}"))
+    }
+
+    fn generation(&self, counter: u32, author: usize) -> Generation {
+        Generation { counter, author: self.members[author], incarnation: Incarnation(1) }
+    }
+
+    fn lose(&mut self, at: u64, gone: usize) {
+        let Reign { mut matrix, mut pivot, .. } = self.reigns.last().unwrap().clone();
+        matrix.admitted.retain(|one| one.member != self.members[gone]);
+        if pivot == gone {
+            pivot = self.members.iter().position(|one| *one == matrix.admitted[0].member).unwrap();
+        }
+        matrix.generation = self.generation(matrix.generation.counter + 1, pivot);
+        let lives: Vec<MemberId> = matrix.admitted.iter().map(|one| one.member).collect();
+        for bucket in &mut matrix.buckets {
+            if bucket.owner == self.members[gone] {
+                bucket.owner = bucket.backup.unwrap();
+                bucket.moved = matrix.generation;
+            }
+            bucket.backup = lives.iter().copied().find(|one| *one != bucket.owner);
+        }
+        self.reigns.push(Reign { at, matrix, pivot });
+    }
+
+    fn join(&mut self, at: u64, index: usize) {
+        let Reign { mut matrix, pivot, .. } = self.reigns.last().unwrap().clone();
+        let lives = if self.out.is_some() { 2 } else { 1 };
+        matrix.admitted.push(Admitted { member: self.members[index], incarnation: Incarnation(lives) });
+        matrix.admitted.sort();
+        matrix.generation = self.generation(matrix.generation.counter + 1, pivot);
+        let n = matrix.admitted.len();
+        let total = matrix.buckets.len();
+        let mut counts: BTreeMap<MemberId, usize> = BTreeMap::new();
+        matrix.buckets.iter().for_each(|bucket| *counts.entry(bucket.owner).or_default() += 1);
+        let mut wanted = total / n;
+        for bucket in &mut matrix.buckets {
+            let most = counts.values().copied().max().unwrap();
+            if wanted > 0 && counts[&bucket.owner] == most {
+                *counts.get_mut(&bucket.owner).unwrap() -= 1;
+                wanted -= 1;
+                let previous = Some(bucket.owner);
+                *bucket =
+                    Assignment { owner: self.members[index], backup: previous, moved: matrix.generation, previous };
+            }
+        }
+        if let Some(out) = &mut self.out {
+            out.2 = at;
+        }
+        self.reigns.push(Reign { at, matrix, pivot });
+    }
+
+    /// An orchestrator's return is a generation with the same owners.
+    fn lead_back(&mut self, at: u64) {
+        let Reign { mut matrix, pivot, .. } = self.reigns.last().unwrap().clone();
+        matrix.generation = self.generation(matrix.generation.counter + 1, pivot);
+        self.leg.as_mut().unwrap().3 = at;
+        self.reigns.push(Reign { at, matrix, pivot });
+    }
+
+    fn reign(&self, at: u64) -> &Reign {
+        self.reigns.iter().rev().find(|reign| reign.at <= at).unwrap()
+    }
+
+    /// Who is the pivot at `at`.
+    pub fn pivot(&self, at: u64) -> usize {
+        self.reign(at).pivot
+    }
+
+    fn index(&self, member: MemberId) -> usize {
+        self.members.iter().position(|one| *one == member).unwrap()
+    }
+
+    /// Who owns the bucket of a direction at `at`.
+    pub fn dealt(&self, spec: &FlowSpec, side: usize, at: u64) -> usize {
+        let oracle = Oracle::new(&self.lab);
+        let key = if side == 0 { Some(oracle.forward_key(&spec.forward)) } else { oracle.return_key(&spec.forward) };
+        self.index(oracle.owner(&key.unwrap(), &self.reign(at).matrix).unwrap())
+    }
+
+    fn flow(&mut self, flow: usize, spec: &FlowSpec) -> Option<TcpReport> {
+        let opened = START + spec.first - 45 * MS;
+        let owner = if self.mutant == Mutant::HardWired { 0 } else { self.dealt(spec, 0, opened) };
+        let mut state = Connection { owner, port: NAT_PORTS + u16::try_from(flow).unwrap(), dead: false };
+        if self.mutant == Mutant::CollidingPorts && flow == 33 {
+            state.port -= 2;
+        }
+        let count = spec.count(Direction::Forward);
+        let mut last = 0;
+        for sequence in 0..count {
+            for side in 0..2 {
+                let direction = [Direction::Forward, Direction::Reverse][side];
+                let Some(due) = spec.due(direction, sequence) else { continue };
+                let mut at = START + due + 30_000;
+                let probe = Probe {
+                    flow: u32::try_from(flow).unwrap(),
+                    direction,
+                    class: spec.class,
+                    sequence: sequence as u32,
+                    late: 30_000,
+                };
+                if (flow, sequence, side) == (27, 5, 0) {
+                    self.segment = self.sent + 1;
+                }
+                let mut sent = self.packet(spec, probe, at, self.adopted(spec, at, opened, state));
+                if !sent && spec.kind == FlowKind::Tcp {
+                    at += 600 * MS;
+                    let again = Probe { late: 600_030_000, ..probe };
+                    sent = self.packet(spec, again, at, self.adopted(spec, at, opened, state));
+                }
+                last = if sent { at } else { last };
+            }
+        }
+        (spec.kind == FlowKind::Tcp).then(|| TcpReport {
+            flow: u32::try_from(flow).unwrap(),
+            established: opened,
+            rounds: 0,
+            last_round: last,
+            retransmitted: 0,
+            reset: 0,
+            broken: false,
+        })
+    }
+
+    /// The connection at `at`: after its owner's death it goes to the bucket's backup, with its state if that was synced.
+    fn adopted(&self, spec: &FlowSpec, at: u64, opened: u64, state: Connection) -> Connection {
+        let Some((gone, from, _)) = self.out else { return state };
+        let stays = state.owner != gone || at < from + GAP || opened > from + GAP || self.mutant == Mutant::HardWired;
+        if stays {
+            return state;
+        }
+        let owner = self.dealt(spec, 0, from + GAP);
+        let delay = u64::from(self.lab.group.sync_delay_ms) * MS;
+        if opened + delay <= from {
+            return Connection { owner, ..state };
+        }
+        // A UDP client opens anew, under another port.
+        Connection { owner, port: state.port + 10_000, dead: spec.kind == FlowKind::Tcp }
+    }
+
+    /// Heartbeats of all nodes, as taps saw them.
+    fn beats(&mut self, history: &mut History, end: u64) {
+        let nodes: Vec<NodeId> = self.lab.nodes.iter().filter_map(|node| node.kind.id()).collect();
+        let mut at = START - 4_000 * MS;
+        while at < end {
+            let reign = self.reign(at).clone();
+            for node in &nodes {
+                let member = node.member().map(|member| self.index(member));
+                let absent = node.member().is_some_and(|one| reign.matrix.admitted.iter().all(|a| a.member != one));
+                let gone = self.out.is_some_and(|(gone, from, to)| member == Some(gone) && (from..to).contains(&at));
+                let off = |(mho, only, from, to): (MhoId, Option<usize>, u64, u64)| {
+                    node.mho() == Some(mho) && only.is_none() && (from..to).contains(&at)
+                };
+                let dead = gone || self.leg.is_some_and(off);
+                if absent || dead {
+                    continue;
+                }
+                let life = reign.matrix.admitted.iter().find(|one| Some(one.member) == node.member());
+                // An orchestrator that came back is in its second life.
+                let back =
+                    self.leg.is_some_and(|(mho, only, _, to)| node.mho() == Some(mho) && only.is_none() && at >= to);
+                let other = Incarnation(1 + u32::from(back));
+                let heartbeat = Heard::Heartbeat {
+                    from: *node,
+                    incarnation: life.map_or(other, |one| one.incarnation),
+                    sent: at,
+                    accepted: reign.matrix.generation,
+                    activated: reign.matrix.generation,
+                    digest: u64::from(reign.matrix.generation.counter),
+                    state: "active".to_owned(),
+                    smo: member == Some(reign.pivot),
+                };
+                history.entries.push(Entry { at, fact: Fact::Heard(heartbeat) });
+                if let Some(member) = node.member() {
+                    let tap = self.internal(member);
+                    let shim = Shim::new(Kind::Control, NetworkId::SYNC, self.lab.group.id);
+                    self.observations.push(Observation {
+                        at,
+                        tap,
+                        length: 200,
+                        ttl: 1,
+                        tcp_flags: 0,
+                        src: Mac::ZERO,
+                        shim: Some(shim),
+                        flow: None,
+                        probe: None,
+                    });
+                }
+            }
+            at += 100 * MS;
+        }
+        for reign in &self.reigns[1..] {
+            let node = "sgm".to_owned();
+            let what = Declared::Activated(reign.matrix.generation);
+            let fact = Fact::Declared { node, text: "active".to_owned(), what };
+            history.entries.push(Entry { at: reign.at, fact });
+        }
+    }
+}
+
+impl Cluster {
+    /// The tap that hears a member's heartbeats.
+    fn internal(&self, member: MemberId) -> TapId {
+        let (_, node) = self.lab.by_id(member.into()).unwrap();
+        let far = if self.lab.architecture == Architecture::Maestro { "mho1" } else { "sw-sync" };
+        self.cables[&(node.name.clone(), far.to_owned())]
+    }
+}
+
+/// A connection's state at a time.
+#[derive(Clone, Copy)]
+pub struct Connection {
+    pub owner: usize,
+    pub port: u16,
+    pub dead: bool,
+}
+
+/// A data frame of a member at `at`, on its first cable.
+pub fn stray(run: &Run, member: &str, at: u64) -> Observation {
+    let (node, _) = run.lab.node(member).unwrap();
+    let place =
+        run.lab.cables.iter().position(|cable| usize::from(cable.a.node) == node || usize::from(cable.b.node) == node);
+    let cable = u16::try_from(place.unwrap()).unwrap();
+    let from_a = usize::from(run.lab.cables[usize::from(cable)].a.node) == node;
+    let inside = run.lab.role(NetworkRole::Inside).map_or(NetworkId(1), |network| network.id);
+    let flow = run.observations[0].flow;
+    let shim = Some(Shim::new(Kind::Data, inside, run.lab.group.id));
+    assert!(matches!(run.lab.nodes[node].kind, NodeKind::Member(_)));
+    Observation { at, tap: TapId::new(cable, from_a), shim, probe: None, flow, ..run.observations[0] }
+}
