@@ -1,0 +1,119 @@
+//! A run leaves nothing, whatever ends it, and touches nothing that it did not make.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use scalebed_engine::Rng;
+use scalebed_netns::{HostState, Recorded};
+use scalebed_tests::{needs_root, programs};
+
+/// Random instants in tier test; `SCALEBED_TIER=soak` takes 200.
+fn instants() -> u32 {
+    if std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak") { 200 } else { 20 }
+}
+
+fn start(out: &Path) -> Child {
+    Command::new(programs().join("scalebed"))
+        .args(["run", concat!(env!("CARGO_MANIFEST_DIR"), "/data/short.yaml"), "--out"])
+        .arg(out)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("target/release/scalebed, which `make build` makes")
+}
+
+/// Within 2 s of the end of `run`: no process, descriptor or mount of the lab.
+fn nothing_left(out: &Path, what: &str) -> bool {
+    let Ok(recorded) = Recorded::load(out) else { return false };
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let left = recorded.leftovers().expect("a list of processes");
+        if left.is_empty() {
+            return true;
+        }
+        assert!(Instant::now() < deadline, "{what}: left after 2 s: {left:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn netns_sigkill_at_random_instants_leaves_nothing() {
+    if needs_root("netns_sigkill_at_random_instants_leaves_nothing") {
+        return;
+    }
+    let before = HostState::capture().expect("the host's state");
+    let mut rng = Rng::new(20, "sigkill");
+    let mut built = 0;
+    for round in 0..instants() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let out = place.path().join("run");
+        let mut run = start(&out);
+        let after = Duration::from_millis(rng.below(6000));
+        // The instant itself is what is tested: nothing is waited for here.
+        std::thread::sleep(after);
+        run.kill().expect("a kill");
+        run.wait().expect("an end");
+        built += u32::from(nothing_left(&out, &format!("round {round}, killed after {after:?}")));
+    }
+    assert!(built * 10 >= instants() * 8, "only {built} of {} runs had built anything", instants());
+    let differences = before.diff(&HostState::capture().expect("the host's state"));
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn netns_the_host_is_as_it_was_after_a_run() {
+    if needs_root("netns_the_host_is_as_it_was_after_a_run") {
+        return;
+    }
+    let before = HostState::capture().expect("the host's state");
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let out = place.path().join("run");
+    let status = start(&out).wait().expect("an end");
+    assert!(status.success(), "{status}: {}", report(&out));
+    assert!(nothing_left(&out, "after a run"));
+    let differences = before.diff(&HostState::capture().expect("the host's state"));
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[test]
+fn netns_two_runs_at_once_do_not_see_each_other() {
+    if needs_root("netns_two_runs_at_once_do_not_see_each_other") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let outs = [place.path().join("one"), place.path().join("two")];
+    let runs = outs.each_ref().map(|out| start(out));
+    for (mut run, out) in runs.into_iter().zip(&outs) {
+        // Same lab, same addresses: a frame of the other would be foreign, misdelivered or not in the ledger.
+        let status = run.wait().expect("an end");
+        assert!(status.success(), "{status}: {}", report(out));
+    }
+}
+
+#[test]
+fn netns_an_interrupt_tears_down_and_still_writes_what_was_seen() {
+    if needs_root("netns_an_interrupt_tears_down_and_still_writes_what_was_seen") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let out = place.path().join("run");
+    let mut run = start(&out);
+    // In the middle of the traffic, wherever that is on this machine: the schedule's file says that it has begun.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !out.join("schedule.json").exists() {
+        assert!(Instant::now() < deadline, "no traffic after 20 s");
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(run.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("a signal");
+    let status = run.wait().expect("an end");
+    assert_eq!(status.code(), Some(130), "{}", report(&out));
+    assert!(out.join("history.jsonl").exists() && out.join("report.html").exists());
+    assert!(nothing_left(&out, "after an interrupt"));
+}
+
+/// What the report says, for a failing test.
+fn report(out: &Path) -> String {
+    std::fs::read_to_string(out.join("report.md")).unwrap_or_else(|error| format!("no report: {error}"))
+}
