@@ -6,26 +6,24 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use scalebed_distribution::matrix;
 use scalebed_engine::{Instant, NodeEvent};
-use scalebed_frame::control::{Admitted, Body, Matrix, MemberState};
+use scalebed_frame::control::{Admitted, Matrix, MemberState};
 use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
-use scalebed_topologies::lab::Architecture;
 
 use crate::ClusterMember;
 use crate::held::Answer;
 
 /// What the author is at.
 #[derive(Debug)]
-enum Phase {
+pub(crate) enum Phase {
     /// It takes over: who has not answered yet.
     Reading { open: BTreeSet<NodeId> },
     /// Who has acked.
     Preparing { acks: BTreeSet<NodeId> },
-    /// The barrier is over; not all show it yet.
-    Activating,
+    /// The barrier is over; not all show it yet. Members that the barrier did not wait for may still lack the matrix.
+    Activating { acks: BTreeSet<NodeId> },
     /// Nothing under way.
     Settled,
 }
@@ -33,18 +31,18 @@ enum Phase {
 /// The author's state beside the matrix.
 #[derive(Debug)]
 pub(crate) struct Author {
-    phase: Phase,
-    resend: Option<Instant>,
+    pub(crate) phase: Phase,
+    pub(crate) resend: Option<Instant>,
     /// Complete moves: new owner, previous owner, generation.
     moves: BTreeSet<(MemberId, MemberId, Generation)>,
     /// Members that asked to be admitted.
-    joiners: BTreeMap<MemberId, Incarnation>,
+    pub(crate) joiners: BTreeMap<MemberId, Incarnation>,
     /// Orchestrators declared dead, in that life.
-    lost: BTreeMap<MhoId, Incarnation>,
+    pub(crate) lost: BTreeMap<MhoId, Incarnation>,
 }
 
 impl Author {
-    fn new(phase: Phase, resend: Instant) -> Self {
+    pub(crate) fn new(phase: Phase, resend: Instant) -> Self {
         Self { phase, resend: Some(resend), moves: BTreeSet::new(), joiners: BTreeMap::new(), lost: BTreeMap::new() }
     }
 
@@ -90,7 +88,7 @@ impl ClusterMember {
                     return;
                 }
             }
-            Phase::Preparing { .. } | Phase::Activating | Phase::Settled => {
+            Phase::Preparing { .. } | Phase::Activating { .. } | Phase::Settled => {
                 self.judge_orchestrators();
                 if let Some(reason) = self.unplanned() {
                     self.change(&reason, now);
@@ -102,20 +100,6 @@ impl ClusterMember {
             }
         }
         self.resend(now);
-    }
-
-    /// A reason for a generation that cannot wait: somebody admitted is dead. Each death is told.
-    fn unplanned(&mut self) -> Option<String> {
-        let mut reasons = Vec::new();
-        for one in self.held.admitted().to_vec() {
-            if one.member != self.id()
-                && let Some(reason) = self.dead(one)
-            {
-                reasons.push(format!("{} {reason}", one.member));
-                self.event(NodeEvent::Dead { node: one.member.into(), reason });
-            }
-        }
-        (!reasons.is_empty()).then(|| reasons.join(", "))
     }
 
     /// A reason for a generation that waits until the last one is settled: an orchestrator or a member comes in.
@@ -152,43 +136,6 @@ impl ClusterMember {
         matrix.buckets.iter().all(|bucket| {
             bucket.previous.is_none_or(|previous| author.moves.contains(&(bucket.owner, previous, bucket.moved)))
         })
-    }
-
-    /// Is this life of a member dead, and why? Carrier speaks at once; silence needs everybody's word.
-    fn dead(&self, one: Admitted) -> Option<String> {
-        let node = NodeId::from(one.member);
-        if self.peers.get(node).is_some_and(|peer| peer.incarnation > one.incarnation) {
-            return Some("is heard in another life".to_owned());
-        }
-        let mut orchestrators = self.peers.present().filter(|(node, _)| node.mho().is_some()).peekable();
-        let maestro = self.config.architecture == Architecture::Maestro && orchestrators.peek().is_some();
-        if maestro && orchestrators.all(|(_, peer)| peer.beat.downlinks_down.contains(&one.member)) {
-            return Some("has no carrier on any downlink".to_owned());
-        }
-        let silent = self.peers.get(node).is_none_or(|peer| peer.silent) && self.peers.agree_silent(node);
-        silent.then(|| "is silent on all paths".to_owned())
-    }
-
-    /// Tells of orchestrators that fell silent: the barrier goes on without them, no generation is made.
-    fn judge_orchestrators(&mut self) {
-        let Some(matrix) = &self.held.matrix else { return };
-        let silent: Vec<(MhoId, Incarnation)> = matrix
-            .orchestrators
-            .iter()
-            .copied()
-            .filter(|&(mho, _)| !self.peers.hears(mho.into()) && self.peers.agree_silent(mho.into()))
-            .collect();
-        for (mho, incarnation) in silent {
-            let Some(author) = &mut self.author else { return };
-            if author.lost.insert(mho, incarnation) != Some(incarnation) {
-                let reason = "is silent on all paths".to_owned();
-                self.event(NodeEvent::Dead { node: mho.into(), reason });
-            }
-        }
-    }
-
-    fn live_orchestrators(&self) -> Vec<(MhoId, Incarnation)> {
-        self.peers.present().filter_map(|(node, peer)| node.mho().map(|mho| (mho, peer.incarnation))).collect()
     }
 
     const fn me(&self) -> Admitted {
@@ -267,39 +214,6 @@ impl ClusterMember {
         self.propose(&next, reason, now);
     }
 
-    fn propose(&mut self, next: &Matrix, reason: &str, now: Instant) {
-        let reason = reason.to_owned();
-        self.event(NodeEvent::Prepared { generation: next.generation, reason });
-        if let Some(author) = &mut self.author {
-            author.phase = Phase::Preparing { acks: BTreeSet::new() };
-            author.resend = Some(now);
-            author.joiners.retain(|member, _| next.admitted.iter().all(|one| one.member != *member));
-        }
-        if let Answer::Accepted(_) = self.held.prepare(next) {
-            self.accepted_now(now);
-        }
-        self.resend(now);
-        self.check_barrier(now);
-    }
-
-    pub(crate) fn ack(&mut self, from: NodeId, generation: Generation, digest: u64, now: Instant) {
-        if generation == self.held.accepted
-            && digest == self.held.digest
-            && let Some(Author { phase: Phase::Preparing { acks }, .. }) = &mut self.author
-        {
-            acks.insert(from);
-            self.check_barrier(now);
-        }
-    }
-
-    /// Somebody holds something else: read again and start from the highest.
-    pub(crate) fn refused(&mut self, holds: Generation, now: Instant) {
-        if self.author.is_some() && holds > self.held.accepted {
-            let open = self.peers.present().map(|(node, _)| node).collect();
-            self.author = Some(Author::new(Phase::Reading { open }, now));
-        }
-    }
-
     pub(crate) fn join_asked(&mut self, from: NodeId, incarnation: Incarnation, config: u64) {
         if let (Some(author), NodeId::Member(member)) = (&mut self.author, from)
             && config == self.config.config_digest
@@ -311,79 +225,6 @@ impl ClusterMember {
     pub(crate) fn move_reported(&mut self, from: NodeId, previous: MemberId, generation: Generation) {
         if let (Some(author), NodeId::Member(owner)) = (&mut self.author, from) {
             author.moves.insert((owner, previous, generation));
-        }
-    }
-
-    /// The barrier: Maestro waits for every orchestrator that is not dead, ElasticXL for every surviving member.
-    fn check_barrier(&mut self, now: Instant) {
-        let Some(Author { phase: Phase::Preparing { acks }, .. }) = &self.author else { return };
-        let Some(matrix) = &self.held.matrix else { return };
-        let dead = |node: NodeId| !self.peers.hears(node) && self.peers.agree_silent(node);
-        let waits: Vec<NodeId> = match self.config.architecture {
-            Architecture::Maestro => matrix.orchestrators.iter().map(|(mho, _)| (*mho).into()).collect(),
-            Architecture::ElasticXl => matrix.admitted.iter().map(|one| one.member.into()).collect(),
-        };
-        let open = waits.into_iter().any(|node| node != self.config.id && !acks.contains(&node) && !dead(node));
-        if open {
-            return;
-        }
-        let generation = self.held.accepted;
-        if let Some(author) = &mut self.author {
-            author.phase = Phase::Activating;
-            author.resend = Some(now);
-        }
-        self.activate(generation, now);
-        self.resend(now);
-    }
-
-    fn check_settled(&mut self) {
-        let generation = self.held.accepted;
-        let shows = |one: &Admitted| {
-            let peer = self.peers.get(one.member.into());
-            one.member == self.id() || peer.is_some_and(|peer| peer.beat.activated >= generation)
-        };
-        let all = self.held.admitted().iter().all(shows);
-        if let Some(author) = &mut self.author
-            && matches!(author.phase, Phase::Activating)
-            && all
-        {
-            author.phase = Phase::Settled;
-            author.resend = None;
-        }
-    }
-
-    /// Repeats what has not been answered, four times a unit.
-    fn resend(&mut self, now: Instant) {
-        let pause: Duration = self.unit / 4;
-        let Some(author) = &mut self.author else { return };
-        if author.resend.is_none_or(|at| now < at) {
-            return;
-        }
-        author.resend = Some(now + pause);
-        let Some(matrix) = &self.held.matrix else { return };
-        let everybody = matrix
-            .admitted
-            .iter()
-            .map(|one| NodeId::from(one.member))
-            .chain(matrix.orchestrators.iter().map(|(mho, _)| NodeId::from(*mho)))
-            .filter(|&node| node != self.config.id);
-        let generation = self.held.accepted;
-        let (to, body): (Vec<NodeId>, Body) = match &author.phase {
-            Phase::Reading { open } => (open.iter().copied().collect(), Body::Read { accepted: self.held.accepted }),
-            Phase::Preparing { acks } => {
-                (everybody.filter(|node| !acks.contains(node)).collect(), Body::Prepare(matrix.clone()))
-            }
-            Phase::Activating => {
-                let shows = |node: &NodeId| self.peers.get(*node).is_some_and(|peer| peer.beat.activated >= generation);
-                (everybody.filter(|node| !shows(node)).collect(), Body::Activate { generation })
-            }
-            Phase::Settled => {
-                author.resend = None;
-                return;
-            }
-        };
-        for node in to {
-            self.answer(node, body.clone());
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::{ClusterMember, Step};
 const BOOT_UNITS: u32 = 30;
 /// Units after which a joiner that got no answer starts over.
 const SYNC_UNITS: u32 = 50;
+/// Units after which one that is aligned and was not admitted starts over: planned moves before its own take time.
+const READY_UNITS: u32 = 100;
 
 impl ClusterMember {
     /// Stops owning, forwarding, answering and authoring; comes back in the next life, by joining.
@@ -70,6 +72,16 @@ impl ClusterMember {
     }
 
     fn run_pending(&mut self, now: Instant) {
+        if !self.has_data_path() {
+            return;
+        }
+        // The boot's own matrix may be here before its Activate: then there is nothing to ask for.
+        let me = Admitted { member: self.id(), incarnation: self.incarnation };
+        let activate_follows =
+            self.held.admitted().contains(&me) && self.held.author().is_some_and(|smo| self.peers.hears(smo.into()));
+        if activate_follows {
+            return;
+        }
         let Some(smo) = self.heard_smo() else {
             if self.author.is_none() {
                 self.try_boot(now);
@@ -95,8 +107,17 @@ impl ClusterMember {
 
     /// Aligned: asks to be admitted, once a unit (the heartbeat's rhythm), until it is.
     fn run_ready(&mut self, now: Instant) {
-        let Some(smo) = self.heard_smo() else { return };
-        if self.config_equals_smo() && self.asked.is_none_or(|asked| now.since(asked) >= self.unit) {
+        let smo = self.heard_smo();
+        if smo.is_some() && !self.config_equals_smo() {
+            // Waits, as long as it takes, for an operator to align it.
+            return;
+        }
+        if now.since(self.since) > self.unit * READY_UNITS {
+            self.set_state(MemberState::Pending, "was not admitted in time", now);
+            return;
+        }
+        let Some(smo) = smo else { return };
+        if self.asked.is_none_or(|asked| now.since(asked) >= self.unit) {
             self.asked = Some(now);
             self.answer(smo.into(), Body::Join { config: self.config.config_digest });
         }

@@ -5,9 +5,12 @@
 //! pure: messages and time in, [`Step`]s out.
 
 mod author;
+mod barrier;
 mod config;
+mod follow;
 mod held;
 mod join;
+mod judge;
 mod member;
 mod orchestrator;
 mod peers;

@@ -8,21 +8,23 @@
 //! Active --stood still, isolated, left out--> Down --> Pending, in the next life
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use scalebed_engine::{Command, Instant, MoveReport, NodeEvent, Role};
-use scalebed_frame::control::{Admitted, Body, Control, Heartbeat, Matrix, MemberState};
+use scalebed_engine::{Command, Instant, MoveReport, NodeEvent};
+use scalebed_frame::control::{Admitted, Body, Control, Matrix, MemberState};
 use scalebed_frame::{Bucket, Generation, Incarnation, MemberId, NodeId};
-use scalebed_topologies::lab::{Architecture, PortRole};
+use scalebed_topologies::lab::PortRole;
 
 use crate::author::Author;
-use crate::held::{Answer, Held};
+use crate::held::Held;
 use crate::peers::Peers;
 use crate::{NodeConfig, Port, Step, wrap};
 
 /// After so long without complete, a new owner drops first packets that it does not know; it never creates early.
 const MOVE_LIMIT: Duration = Duration::from_millis(500);
+/// Heartbeats of several peers come in on every port each unit; a port that brought nothing for two is not a path.
+const PATH_UNITS: u32 = 2;
 
 /// A member's view of the cluster.
 #[derive(Debug)]
@@ -44,14 +46,19 @@ pub struct ClusterMember {
     pub(crate) since: Instant,
     /// When its last heartbeat was sent: what a woken node measures its own absence by.
     pub(crate) sent: Option<Instant>,
-    beat_due: Instant,
+    pub(crate) beat_due: Instant,
     /// When it last asked to be admitted.
     pub(crate) asked: Option<Instant>,
     /// When `on_time` was due: how late this node itself is.
     due: Option<Instant>,
-    /// Moves to this member that are complete: generation and previous owner, with when the generation was accepted.
-    completed: BTreeMap<(Generation, MemberId), u32>,
-    accepted_at: Instant,
+    /// Moves to this member that are complete: generation and previous owner, with the number of entries.
+    pub(crate) completed: BTreeMap<(Generation, MemberId), u32>,
+    /// When each generation whose moves the matrix still shows was accepted.
+    pub(crate) moves_since: BTreeMap<Generation, Instant>,
+    /// When a message last came in on each port: what tells a dead path that kept its carrier.
+    port_heard: Vec<Option<Instant>>,
+    /// The latest time that this node was told.
+    clock: Instant,
     pub(crate) steps: VecDeque<Step>,
 }
 
@@ -78,15 +85,21 @@ impl ClusterMember {
             asked: None,
             due: None,
             completed: BTreeMap::new(),
-            accepted_at: Instant(0),
+            moves_since: BTreeMap::new(),
+            port_heard: vec![None; config.ports.len()],
+            clock: Instant(0),
             steps: VecDeque::new(),
             config,
         }
     }
 
     /// A control message came in on `port`. (`Sync` bodies go to the gateway, not here.)
-    pub fn on_control(&mut self, _port: u16, message: &Control, received: Instant, now: Instant) {
+    pub fn on_control(&mut self, port: u16, message: &Control, received: Instant, now: Instant) {
         let from = message.from;
+        self.clock = now;
+        if let Some(heard) = self.port_heard.get_mut(usize::from(port)) {
+            *heard = (*heard).max(Some(received));
+        }
         if message.to.is_some_and(|to| to != self.config.id) || from == self.config.id {
             return;
         }
@@ -113,14 +126,15 @@ impl ClusterMember {
         if let Some(link) = self.links.get_mut(usize::from(port)) {
             *link = up;
         }
-        let any = wrap::control_ports(&self.config).into_iter().any(|port| self.links[usize::from(port)]);
-        if !any && self.started.is_some() {
-            self.fence("no carrier on any path", now);
+        self.clock = now;
+        if !self.has_data_path() && self.started.is_some() {
+            self.fence("no carrier on any data path", now);
         }
     }
 
     /// Time passes. Called before every other input too: a node that stood still fences itself first.
     pub fn on_time(&mut self, now: Instant) {
+        self.clock = now;
         self.started.get_or_insert(now);
         if let Some(sent) = self.sent
             && now.since(sent) > self.unit * 5 / 2
@@ -246,7 +260,27 @@ impl ClusterMember {
     /// Has the move of a bucket to this member waited too long for its list? First packets are dropped then.
     #[must_use]
     pub fn move_overdue(&self, bucket: Bucket, now: Instant) -> bool {
-        self.waiting_for(bucket).is_some() && now.since(self.accepted_at) > MOVE_LIMIT
+        let since = self.bucket(bucket).and_then(|assignment| self.moves_since.get(&assignment.moved));
+        self.waiting_for(bucket).is_some() && since.is_some_and(|&since| now.since(since) > MOVE_LIMIT)
+    }
+
+    /// The port by which a message to `to` leaves: what `Port::Best` means. Of the ports with carrier that something was
+    /// heard on lately the one nearest to the addressee; if nothing was heard on any, carrier alone decides.
+    #[must_use]
+    pub fn best_port(&self, to: NodeId) -> Option<u16> {
+        let up = |port: u16| self.links.get(usize::from(port)).copied().unwrap_or(false);
+        let heard = |port: u16| {
+            let heard = self.port_heard.get(usize::from(port)).copied().flatten();
+            up(port) && heard.is_some_and(|heard| self.clock.since(heard) < self.unit * PATH_UNITS)
+        };
+        let best = |usable: &dyn Fn(u16) -> bool| wrap::best(&self.config, Some(to), usable);
+        best(&heard).or_else(|| best(&up))
+    }
+
+    /// Carrier on a path that data takes: a downlink in Maestro, a data cable in ElasticXL.
+    pub(crate) fn has_data_path(&self) -> bool {
+        let carries = |role: PortRole| matches!(role, PortRole::Downlink(_) | PortRole::Data(_));
+        self.config.ports.iter().zip(&self.links).any(|(port, up)| *up && carries(port.role))
     }
 
     /// Is this life of `member` admitted? (the receivers' half of the fence)
@@ -292,7 +326,8 @@ impl ClusterMember {
     }
 
     pub(crate) fn answer(&mut self, to: NodeId, body: Body) {
-        self.steps.push_back(Step::Send { port: Port::Best, to: Some(to), body });
+        let port = self.best_port(to).map_or(Port::Best, Port::One);
+        self.steps.push_back(Step::Send { port, to: Some(to), body });
     }
 
     pub(crate) fn event(&mut self, event: NodeEvent) {
@@ -315,130 +350,5 @@ impl ClusterMember {
         } else {
             self.run_author(now);
         }
-    }
-
-    fn prepare(&mut self, from: NodeId, matrix: &Matrix, now: Instant) {
-        let me = Admitted { member: self.id(), incarnation: self.incarnation };
-        if !matrix.admitted.contains(&me) {
-            if matrix.generation > self.held.accepted {
-                self.fence("left out of a newer generation", now);
-            }
-            return;
-        }
-        match self.held.prepare(matrix) {
-            Answer::Only(body) => self.answer(from, body),
-            Answer::Accepted(body) => {
-                self.answer(from, body);
-                self.accepted_now(now);
-            }
-        }
-    }
-
-    /// A newer matrix is held: what follows for everybody, its author included.
-    pub(crate) fn accepted_now(&mut self, now: Instant) {
-        let Some(matrix) = self.held.matrix.clone() else { return };
-        let (generation, digest, me) = (self.held.accepted, self.held.digest, self.id());
-        self.accepted_at = now;
-        self.completed.retain(|(moved, _), _| matrix.buckets.iter().any(|bucket| bucket.moved == *moved));
-        self.event(NodeEvent::Accepted { generation, digest, admitted: matrix.admitted.clone() });
-        self.steps.push_back(Step::Accepted(generation));
-        if generation.author != me {
-            self.give_up_role();
-        }
-        let mut moves: BTreeMap<MemberId, Vec<Bucket>> = BTreeMap::new();
-        for (index, bucket) in (0u16..).zip(&matrix.buckets) {
-            if bucket.previous == Some(me) && bucket.moved == generation {
-                moves.entry(bucket.owner).or_default().push(Bucket(index));
-            }
-        }
-        for (to, buckets) in moves {
-            self.steps.push_back(Step::SendMove { to, generation, buckets });
-        }
-        self.beat(now);
-    }
-
-    pub(crate) fn activate(&mut self, generation: Generation, now: Instant) {
-        if !self.held.activate(generation) {
-            return;
-        }
-        if self.fenced {
-            self.fenced = false;
-            self.set_state(MemberState::Active, "admitted", now);
-            self.steps.push_back(Step::Unfenced);
-        }
-        self.event(NodeEvent::Activated { generation });
-        self.steps.push_back(Step::Activated(generation));
-        if self.held.author() == Some(self.id()) && self.author.is_some() && !self.smo_taken {
-            self.smo_taken = true;
-            self.event(NodeEvent::Role { role: self.role(), taken: true });
-            self.steps.push_back(Step::Smo(true));
-        }
-        self.beat(now);
-    }
-
-    /// A higher generation of another author, or a fence, ends the role.
-    pub(crate) fn give_up_role(&mut self) {
-        self.author = None;
-        if self.smo_taken {
-            self.smo_taken = false;
-            self.event(NodeEvent::Role { role: self.role(), taken: false });
-            self.steps.push_back(Step::Smo(false));
-        }
-    }
-
-    const fn role(&self) -> Role {
-        match self.config.architecture {
-            Architecture::Maestro => Role::Smo,
-            Architecture::ElasticXl => Role::Pivot,
-        }
-    }
-
-    /// Says which moves to this member are complete, again and again: until a generation drops their previous owners.
-    fn report_moves(&mut self) {
-        let Some(matrix) = &self.held.matrix else { return };
-        let me = self.id();
-        let open: BTreeSet<(Generation, MemberId)> = matrix
-            .buckets
-            .iter()
-            .filter(|bucket| bucket.owner == me)
-            .filter_map(|bucket| bucket.previous.map(|previous| (bucket.moved, previous)))
-            .filter(|key| self.completed.contains_key(key))
-            .collect();
-        let Some(smo) = self.held.author() else { return };
-        for (generation, previous) in open {
-            if smo == me {
-                self.move_reported(me.into(), previous, generation);
-            } else {
-                self.answer(smo.into(), Body::MoveComplete { generation, previous });
-            }
-        }
-    }
-
-    pub(crate) fn beat(&mut self, now: Instant) {
-        self.sent = Some(now);
-        self.beat_due = now + self.unit;
-        let beat = Heartbeat {
-            sent: now.0,
-            heard: self.peers.list(),
-            state: self.state,
-            reason: self.reason.clone().or_else(|| self.pnote()),
-            config: self.config.config_digest,
-            accepted: self.held.accepted,
-            digest: self.held.digest,
-            activated: self.held.activated,
-            admitted: if self.smo_taken { self.held.admitted().to_vec() } else { Vec::new() },
-            smo: self.smo_taken,
-            downlinks_down: Vec::new(),
-        };
-        self.steps.push_back(Step::Send { port: Port::All, to: None, body: Body::Heartbeat(beat) });
-    }
-
-    /// A critical device that has a problem though the member is Active: a path without carrier.
-    fn pnote(&self) -> Option<String> {
-        let down = |(port, up): &(&scalebed_topologies::lab::Port, &bool)| {
-            !**up && matches!(port.role, PortRole::Downlink(_) | PortRole::Data(_) | PortRole::Sync)
-        };
-        let (port, _) = self.config.ports.iter().zip(&self.links).find(down)?;
-        Some(format!("interface {} has no carrier", port.name))
     }
 }

@@ -30,6 +30,8 @@ pub struct ClusterOrchestrator {
     /// When its last heartbeat was sent: what a woken node measures its own absence by.
     sent: Option<Instant>,
     beat_due: Instant,
+    /// When `on_time` was due: how late this node itself is.
+    due: Option<Instant>,
     steps: VecDeque<Step>,
 }
 
@@ -48,6 +50,7 @@ impl ClusterOrchestrator {
             uplinks: None,
             sent: None,
             beat_due: Instant(0),
+            due: None,
             steps: VecDeque::new(),
             config,
         }
@@ -102,12 +105,17 @@ impl ClusterOrchestrator {
         {
             self.fence("stood still for over 2.5 units");
         }
+        let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
+        if late > self.unit / 2 {
+            self.peers.forgive(late);
+        }
         if self.peers.watch(now) {
             self.settle_uplinks();
         }
         if now >= self.beat_due {
             self.beat(now);
         }
+        self.due = self.deadline();
     }
 
     /// The next thing to do; drained after every call.

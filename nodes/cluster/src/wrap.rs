@@ -55,8 +55,14 @@ fn ports(config: &NodeConfig, port: Port, to: Option<NodeId>, link_up: &dyn Fn(u
     match port {
         Port::One(index) => vec![index],
         Port::All => up,
-        Port::Best => up.into_iter().min_by_key(|&index| (rank(config, index, to), index)).into_iter().collect(),
+        Port::Best => best(config, to, link_up).into_iter().collect(),
     }
+}
+
+/// Of the control ports that are usable the one nearest to the addressee, the first of equals.
+pub(crate) fn best(config: &NodeConfig, to: Option<NodeId>, usable: &dyn Fn(u16) -> bool) -> Option<u16> {
+    let ports = control_ports(config).into_iter().filter(|&index| usable(index));
+    ports.min_by_key(|&index| (rank(config, index, to), index))
 }
 
 /// How far a port is from the addressee: 0 = straight there.

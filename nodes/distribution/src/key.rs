@@ -227,6 +227,6 @@ mod tests {
             bucket(DistributionMode::Network, false),
             bucket(DistributionMode::Network, true),
         ];
-assert_eq!(all, [129, 16, 203, 222, 311, 455]);
+        assert_eq!(all, [129, 16, 203, 222, 311, 455]);
     }
 }

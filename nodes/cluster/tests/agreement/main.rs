@@ -1,0 +1,8 @@
+//! The agreement in virtual time: members and orchestrators over queues that behave like the internal network.
+
+mod cables;
+mod envelopes;
+mod faults;
+mod joins;
+mod safeguards;
+mod world;
