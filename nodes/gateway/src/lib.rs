@@ -1,28 +1,22 @@
 //! The Security Gateway Module: connections, TCP tracking, rulebase, NAT, ownership, correction, HyperSync.
+//!
+//! One engine serves both architectures: behind orchestrators it lives on its downlinks, in ElasticXL on data ports and
+//! the sync network. `nodes/pivot` adds the pivot's decision.
 
-use scalebed_cluster::NodeConfig;
-use scalebed_engine::{Engine, Input, Instant, Output};
+mod counters;
+mod emit;
+mod engine;
+mod intake;
+mod membership;
+mod nat;
+mod packet;
+mod path;
+mod rulebase;
+mod sharing;
+mod stream;
+mod table;
+mod tracking;
+mod waiting;
 
-/// The engine.
-#[derive(Debug)]
-pub struct Gateway {
-    config: NodeConfig,
-}
-
-impl Gateway {
-    /// An engine that has just been started.
-    #[must_use]
-    pub fn new(config: NodeConfig) -> Self {
-        Self { config }
-    }
-}
-
-impl Engine for Gateway {
-    fn handle(&mut self, input: Input, now: Instant) {
-        let _ = (input, now, &self.config);
-    }
-
-    fn poll(&mut self) -> Output {
-        Output::Idle(None)
-    }
-}
+pub use counters::{Count, Fate, Reason};
+pub use engine::Gateway;

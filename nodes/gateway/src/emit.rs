@@ -1,0 +1,186 @@
+//! The way out: routes, neighbours, ports.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use scalebed_engine::Frame;
+use scalebed_frame::shim::{MAX_HOP, TO_UPLINK};
+use scalebed_frame::sync::{Item, Neighbour};
+use scalebed_frame::view::Arp;
+use scalebed_frame::{Kind, Mac, MemberId, NetworkId, NodeId, Shim, build, mac, rewrite};
+use scalebed_topologies::lab::PortRole;
+
+use crate::counters::{Count, Fate, Reason};
+use crate::engine::Gateway;
+use crate::packet::Packet;
+use crate::waiting::For;
+
+/// A next hop that does not answer is asked again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Gateway {
+    /// The network that an address is reached by, and its next hop.
+    pub(crate) fn egress(&self, address: IpAddr) -> Option<(NetworkId, Ipv4Addr)> {
+        let IpAddr::V4(address) = address else { return None };
+        let connected = self.config.networks.iter().find(|network| network.subnet.contains(address));
+        if let Some(network) = connected {
+            return Some((network.id, address));
+        }
+        let routes =
+            self.config.networks.iter().flat_map(|network| network.routes.iter().map(move |one| (network, one)));
+        let best = routes.filter(|(_, route)| route.prefix.contains(address)).max_by_key(|(_, one)| one.prefix.length);
+        best.map(|(network, route)| (network.id, route.via))
+    }
+
+    /// Sends a finished packet to its next hop, or lets it wait until that has answered.
+    pub(crate) fn to_hop(&mut self, network: NetworkId, hop: Ipv4Addr, mut packet: Packet) -> Fate {
+        let Some(&dst) = self.neighbours.get(&(network, hop)) else {
+            self.ask_neighbour(network, hop);
+            let waits = self.waiting.push(For::Neighbour(network, hop.into()), packet, self.now);
+            return if waits { Fate::Waits } else { Fate::Dropped(Reason::QueueFull) };
+        };
+        let _plain_already = Shim::remove(packet.frame.bytes_mut());
+        let Some(src) = self.own_mac(network) else { return Fate::Dropped(Reason::NoRoute) };
+        rewrite::set_macs(packet.frame.bytes_mut(), dst, src);
+        self.to_network(network, packet.frame, Some(packet.port))
+    }
+
+    /// The MAC that this member sends with on a network: the cluster's; of an ElasticXL member that is not the pivot its
+    /// own, so that the switch never learns the cluster's behind it.
+    fn own_mac(&self, network: NetworkId) -> Option<Mac> {
+        let here = self.network(network)?;
+        if self.is_elastic() && !self.view.leads {
+            let own = self.config.ports.iter().find(|port| port.role == PortRole::Data(network));
+            return own.map(|port| port.mac);
+        }
+        Some(here.cluster_mac)
+    }
+
+    /// Sends a plain frame out to a network: by the data port, or under the shim up a downlink, best that it came by.
+    pub(crate) fn to_network(&mut self, network: NetworkId, mut frame: Frame, came_by: Option<u16>) -> Fate {
+        let port = if self.is_elastic() {
+            self.port_where(|role| role == PortRole::Data(network))
+        } else {
+            let mut shim = self.shim(Kind::Data, network);
+            shim.flags |= TO_UPLINK;
+            shim.insert(frame.bytes_mut());
+            self.downlink(came_by)
+        };
+        let Some(port) = port else { return Fate::Dropped(Reason::PortDown) };
+        self.transmit(port, frame);
+        Fate::Sent
+    }
+
+    fn shim(&self, kind: Kind, network: NetworkId) -> Shim {
+        let mut shim = Shim::new(kind, network, self.config.group.id);
+        shim.origin = self.config.id.code();
+        shim.incarnation = (self.view.incarnation.0 & 0xffff) as u16;
+        shim
+    }
+
+    fn port_where(&self, wanted: impl Fn(PortRole) -> bool) -> Option<u16> {
+        let found = (0u16..).zip(&self.config.ports).find(|(port, spec)| wanted(spec.role) && self.up(*port));
+        found.map(|(port, _)| port)
+    }
+
+    /// A downlink with carrier: the wanted one if it can be.
+    fn downlink(&self, wanted: Option<u16>) -> Option<u16> {
+        let is = |port: &u16| {
+            let role = self.config.ports.get(usize::from(*port)).map(|port| port.role);
+            matches!(role, Some(PortRole::Downlink(_))) && self.up(*port)
+        };
+        wanted.filter(is).or_else(|| self.port_where(|role| matches!(role, PortRole::Downlink(_))))
+    }
+
+    /// The correction layer: a packet goes on to another member, as it is.
+    pub(crate) fn pass(&mut self, to: MemberId, packet: Packet) -> Fate {
+        if packet.hop >= MAX_HOP {
+            return Fate::Dropped(Reason::HopLimit);
+        }
+        let hop = packet.hop + 1;
+        let fate = self.to_member(to, packet, Kind::Correction, hop);
+        if fate == Fate::Sent {
+            self.counters.one(Count::CorrectedOut);
+        }
+        fate
+    }
+
+    /// The pivot hands a packet out.
+    pub(crate) fn hand_over(&mut self, to: MemberId, packet: Packet) -> Fate {
+        let hop = packet.hop;
+        let fate = self.to_member(to, packet, Kind::Handover, hop);
+        if fate == Fate::Sent {
+            self.counters.one(Count::HandoverOut);
+        }
+        fate
+    }
+
+    fn to_member(&mut self, to: MemberId, mut packet: Packet, kind: Kind, hop: u8) -> Fate {
+        let old = Shim::remove(packet.frame.bytes_mut());
+        let mut shim = self.shim(kind, packet.network);
+        shim.hop = hop;
+        shim.target = NodeId::from(to).code();
+        shim.ingress = old.map_or(0, |old| old.ingress);
+        (shim.generation, shim.author) = old.map_or((0, 0), |old| (old.generation, old.author));
+        shim.insert(packet.frame.bytes_mut());
+        let group = self.config.group.id;
+        let (port, dst) = if self.is_elastic() {
+            (self.port_where(|role| role == PortRole::Sync), mac::smac(group, to))
+        } else {
+            let port = self.downlink(Some(packet.port));
+            let interface = port.map_or(0, |port| match self.config.ports[usize::from(port)].role {
+                PortRole::Downlink(mho) => mho.0.saturating_sub(1),
+                _ => 0,
+            });
+            (port, mac::bmac(group, to, interface))
+        };
+        let Some(port) = port else { return Fate::Dropped(Reason::PortDown) };
+        let src = self.config.ports[usize::from(port)].mac;
+        rewrite::set_macs(packet.frame.bytes_mut(), dst, src);
+        self.transmit(port, packet.frame);
+        Fate::Sent
+    }
+
+    /// A neighbour said where it is. The table is replicated: a new owner never waits for ARP.
+    pub(crate) fn learn(&mut self, network: NetworkId, address: Ipv4Addr, mac: Mac) {
+        if self.neighbours.get(&(network, address)) != Some(&mac) {
+            self.install_neighbour(network, address, mac);
+            let others: Vec<MemberId> = self.view.others().collect();
+            for other in others {
+                self.push(other, Item::Neighbour(Neighbour { network, address: address.into(), mac }));
+            }
+        }
+    }
+
+    /// Takes a neighbour in and sends what waited for it.
+    pub(crate) fn install_neighbour(&mut self, network: NetworkId, address: Ipv4Addr, mac: Mac) {
+        self.neighbours.insert((network, address), mac);
+        self.asked.remove(&(network, address));
+        for packet in self.waiting.take(For::Neighbour(network, address.into())) {
+            let fate = self.to_hop(network, address, packet);
+            self.counters.settle(fate);
+        }
+    }
+
+    fn ask_neighbour(&mut self, network: NetworkId, hop: Ipv4Addr) {
+        if self.asked.get(&(network, hop)).is_some_and(|asked| self.now.since(*asked) < ASK_AGAIN) {
+            return;
+        }
+        self.asked.insert((network, hop), self.now);
+        let (Some(src), Some(here)) = (self.own_mac(network), self.network(network)) else { return };
+        // Who asks with its own MAC must not claim the cluster's address with it: a probe (RFC 5227) has no sender address.
+        let sender_ip = if src == here.cluster_mac { here.cluster_ip } else { Ipv4Addr::UNSPECIFIED };
+        let ask = Arp { operation: 1, sender_mac: src, sender_ip, target_mac: Mac::ZERO, target_ip: hop };
+        self.counters.one(Count::ArpAsked);
+        let _asked_again_if_lost = self.to_network(network, build::arp(src, Mac::BROADCAST, ask), None);
+    }
+
+    /// Announces the cluster's addresses on every network.
+    pub(crate) fn garp(&mut self) {
+        let all: Vec<(NetworkId, Mac, Ipv4Addr)> =
+            self.config.networks.iter().map(|network| (network.id, network.cluster_mac, network.cluster_ip)).collect();
+        for (network, mac, ip) in all {
+            let _next_round_comes = self.to_network(network, build::gratuitous(mac, ip), None);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The engine: inputs in, the cluster machine's steps done, timers kept, outputs out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use scalebed_cluster::wrap::Envelope;
+use scalebed_cluster::{ClusterMember, NodeConfig, Step};
+use scalebed_distribution::{Facing, Policy};
+use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Role, Status};
+use scalebed_frame::control::{MemberState, Reassembler};
+use scalebed_frame::{Bucket, Flow, Incarnation, Mac, MemberId, NetworkId};
+use scalebed_topologies::lab::{Architecture, Network, NetworkRole};
+
+use crate::counters::{Count, Counters, Fate};
+use crate::membership::Membership;
+use crate::nat::Nat;
+use crate::stream::Streams;
+use crate::table::{CAPACITY, Id, Table};
+use crate::waiting::Waiting;
+
+/// Gratuitous ARP goes out at once, then after these times (the vendor's schedule), s.
+const ANNOUNCE: [u64; 5] = [0, 1, 2, 5, 10];
+/// A joiner goes on without the answer of a member that does not give one.
+const WANT_LIMIT: Duration = Duration::from_secs(2);
+
+/// A joiner's questions.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    pub(crate) open: BTreeSet<MemberId>,
+    pub(crate) until: Instant,
+}
+
+/// A member's engine.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(crate) config: NodeConfig,
+    pub(crate) cluster: ClusterMember,
+    pub(crate) view: Membership,
+    pub(crate) policy: Policy,
+    pub(crate) table: Table,
+    pub(crate) nat: Nat,
+    pub(crate) streams: Streams,
+    pub(crate) waiting: Waiting,
+    pub(crate) neighbours: BTreeMap<(NetworkId, Ipv4Addr), Mac>,
+    /// When a next hop was last asked for.
+    pub(crate) asked: BTreeMap<(NetworkId, Ipv4Addr), Instant>,
+    /// Members heard, in which life and state.
+    pub(crate) heard: BTreeMap<MemberId, (Incarnation, MemberState)>,
+    /// When each owned connection reaches the sync delay.
+    pub(crate) delayed: BTreeSet<(Instant, Id)>,
+    pub(crate) links: Vec<bool>,
+    pub(crate) reassembler: Reassembler,
+    pub(crate) counters: Counters,
+    pub(crate) joining: Option<Joining>,
+    announce: Option<(usize, Instant)>,
+    message_id: u32,
+    ready: bool,
+    outputs: VecDeque<Output>,
+    pub(crate) now: Instant,
+}
+
+impl Gateway {
+    /// An engine that has just been started.
+    #[must_use]
+    pub fn new(config: NodeConfig) -> Self {
+        let me = config.id.member().unwrap_or(MemberId::new(0, 0));
+        let group = &config.group;
+        let mut view = Membership::new(me, config.incarnation);
+        view.no_fence = config.ablations.no_fence;
+        Self {
+            cluster: ClusterMember::new(config.clone()),
+            view,
+            policy: Policy { mode: group.distribution, l4: group.l4, buckets: group.buckets },
+            table: Table::new(CAPACITY),
+            nat: Nat::new(&group.nat, &config.members, me),
+            streams: Streams::default(),
+            waiting: Waiting::default(),
+            neighbours: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            delayed: BTreeSet::new(),
+            links: vec![false; config.ports.len()],
+            reassembler: Reassembler::default(),
+            counters: Counters::default(),
+            joining: None,
+            announce: None,
+            message_id: 0,
+            ready: false,
+            outputs: VecDeque::new(),
+            now: Instant(0),
+            config,
+        }
+    }
+
+    pub(crate) fn is_elastic(&self) -> bool {
+        self.config.architecture == Architecture::ElasticXl
+    }
+
+    pub(crate) fn network(&self, id: NetworkId) -> Option<&Network> {
+        self.config.networks.iter().find(|network| network.id == id)
+    }
+
+    pub(crate) fn up(&self, port: u16) -> bool {
+        self.links.get(usize::from(port)).copied().unwrap_or(false)
+    }
+
+    /// Neither admitted nor about to be: takes no traffic.
+    pub(crate) fn is_out(&self) -> bool {
+        self.view.fenced && !self.view.is_in()
+    }
+
+    /// The bucket of a packet that enters at a network.
+    pub(crate) fn bucket(&self, flow: &Flow, ports: bool, network: NetworkId) -> Bucket {
+        let outside = self.network(network).is_some_and(|network| network.role == NetworkRole::Outside);
+        self.policy.bucket(flow, ports, if outside { Facing::External } else { Facing::Internal })
+    }
+
+    pub(crate) fn transmit(&mut self, port: u16, frame: Frame) {
+        self.outputs.push_back(Output::Transmit { port: PortIndex(port), frame });
+    }
+
+    /// Sends a message of the cluster machine or of a stream; gives the bytes that went out.
+    pub(crate) fn send(&mut self, envelope: Envelope) -> u64 {
+        let links = &self.links;
+        let up = |port: u16| links.get(usize::from(port)).copied().unwrap_or(false);
+        let frames = envelope.frames(&self.config, &mut self.message_id, &up);
+        let mut bytes = 0;
+        for (port, frame) in frames {
+            bytes += frame.bytes().len() as u64;
+            self.transmit(port, frame);
+        }
+        bytes
+    }
+
+    /// Does what the cluster machine wants done, and reads it again.
+    pub(crate) fn settle(&mut self) {
+        let mut all = false;
+        let mut fresh = false;
+        while let Some(step) = self.cluster.next_step() {
+            match step {
+                Step::Send { port, to, body } => {
+                    let incarnation = self.cluster.incarnation();
+                    self.send(Envelope { incarnation, port, to, body });
+                }
+                Step::Event(event) => {
+                    all |= matches!(event, NodeEvent::Moved(_));
+                    self.outputs.push_back(Output::Event(event));
+                }
+                Step::Accepted(_) | Step::Activated(_) | Step::Unfenced => fresh = true,
+                Step::Fenced => self.fenced(),
+                Step::Smo(true) => self.announce = Some((0, self.now)),
+                Step::Smo(false) => self.announce = None,
+                Step::StartSync { .. } => self.ask_everybody(),
+                Step::SendMove { to, generation, buckets } => {
+                    self.view.read(&self.cluster, true, self.now);
+                    self.send_move(to, generation, &buckets);
+                }
+                Step::Uplinks(_) => {}
+            }
+        }
+        let life = self.view.incarnation;
+        let changed = self.view.read(&self.cluster, all || fresh, self.now);
+        if self.view.incarnation != life {
+            self.streams.reset();
+        }
+        if changed || fresh {
+            self.matrix_changed();
+        }
+    }
+
+    /// Stops owning: entries stay as copies, what waits is dropped unread.
+    fn fenced(&mut self) {
+        for _ in 0..self.waiting.take_all() {
+            self.counters.settle(Fate::Dropped(crate::counters::Reason::Fenced));
+        }
+        self.announce = None;
+        self.joining = None;
+        self.delayed.clear();
+        self.disown();
+    }
+
+    fn timers(&mut self) {
+        while let Some((what, _)) = self.waiting.next_late(self.now) {
+            self.counters.settle(Fate::Dropped(what.late()));
+        }
+        self.expire();
+        self.sync_delayed();
+        if self.joining.as_ref().is_some_and(|joining| joining.until <= self.now) {
+            self.counters.one(Count::WantTimeouts);
+            self.joined();
+        }
+        if let Some((round, at)) = self.announce.filter(|(_, at)| *at <= self.now) {
+            if self.view.leads {
+                self.garp();
+                self.counters.one(Count::Announced);
+                let round = u8::try_from(round).unwrap_or(u8::MAX);
+                self.outputs.push_back(Output::Event(NodeEvent::Announced { round }));
+            }
+            let pause = ANNOUNCE.get(round + 1).map(|next| Duration::from_secs(next - ANNOUNCE[round]));
+            self.announce = pause.map(|pause| (round + 1, at + pause));
+        }
+        self.flush_streams();
+    }
+
+    pub(crate) fn joined(&mut self) {
+        self.joining = None;
+        self.cluster.synced(self.now);
+        self.settle();
+    }
+
+    pub(crate) const fn want_limit(&self) -> Duration {
+        WANT_LIMIT
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [
+            self.cluster.deadline(),
+            self.waiting.deadline(),
+            self.table.deadline(),
+            self.delayed.first().map(|(at, _)| *at),
+            self.streams.deadline(),
+            self.joining.as_ref().map(|joining| joining.until),
+            self.announce.map(|(_, at)| at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn status(&self, id: u64) -> Status {
+        let (mut connections, mut copies) = (0, 0);
+        for (_, connection) in self.table.iter() {
+            if self.owns(connection) { connections += 1 } else { copies += 1 }
+        }
+        let role = if self.is_elastic() { Role::Pivot } else { Role::Smo };
+        let mut counters = self.counters.counts();
+        counters.insert("frames_waiting".to_owned(), self.waiting.len() as u64);
+        Status {
+            id,
+            node: self.config.name.clone(),
+            state: format!("{:?}", self.view.state).to_lowercase(),
+            reason: self.view.reason.clone(),
+            roles: if self.view.leads { vec![role] } else { Vec::new() },
+            accepted: Some(self.view.accepted),
+            activated: Some(self.view.activated),
+            digest: self.view.digest,
+            buckets: self.view.owned(),
+            connections,
+            copies,
+            counters,
+            drops: self.counters.drops(),
+        }
+    }
+
+    /// Frames that came in, and what became of them: the two are equal.
+    #[must_use]
+    pub fn accounts(&self) -> (u64, u64) {
+        (self.counters.get(Count::FramesIn), self.counters.settled() + self.waiting.len() as u64)
+    }
+}
+
+impl Engine for Gateway {
+    fn handle(&mut self, input: Input, now: Instant) {
+        self.now = now;
+        // First of all: a node that stood still fences itself before it looks at its backlog.
+        self.cluster.on_time(now);
+        self.settle();
+        match input {
+            Input::Frame { port, frame, received } => {
+                self.counters.one(Count::FramesIn);
+                let fate = self.intake(port.0, frame, received);
+                self.counters.settle(fate);
+            }
+            Input::Link { port, up, changes } => {
+                if let Some(link) = self.links.get_mut(usize::from(port.0)) {
+                    *link = up;
+                    self.cluster.on_link(port.0, up, changes, now);
+                }
+            }
+            Input::Command(Command::Status { id }) => {
+                let status = self.status(id);
+                self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
+            }
+            Input::Command(command @ Command::Drain) => self.cluster.on_command(&command, now),
+            Input::Timeout => {
+                if !self.ready {
+                    self.ready = true;
+                    self.outputs.push_back(Output::Event(NodeEvent::Ready));
+                }
+            }
+        }
+        self.settle();
+        self.timers();
+    }
+
+    fn poll(&mut self) -> Output {
+        self.outputs.pop_front().unwrap_or_else(|| Output::Idle(self.deadline()))
+    }
+}

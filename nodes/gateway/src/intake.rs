@@ -1,0 +1,147 @@
+//! What a frame is, before anybody asks for its connection.
+
+use scalebed_engine::{Frame, Instant};
+use scalebed_frame::control::{self, Body};
+use scalebed_frame::shim::{MAX_HOP, TO_UPLINK};
+use scalebed_frame::view::{Arp, Network, Transport};
+use scalebed_frame::{Kind, Mac, NetworkId, NodeId, Protocol, Shim, View};
+use scalebed_topologies::lab::PortRole;
+
+use crate::counters::{Count, Fate, Reason};
+use crate::engine::Gateway;
+use crate::packet::Packet;
+
+impl Gateway {
+    pub(crate) fn intake(&mut self, port: u16, frame: Frame, received: Instant) -> Fate {
+        let Some(view) = View::parse(frame.bytes()) else { return Fate::Dropped(Reason::Malformed) };
+        let Some(role) = self.config.ports.get(usize::from(port)).map(|port| port.role) else {
+            return Fate::Dropped(Reason::Malformed);
+        };
+        match (view.shim, role) {
+            (None, PortRole::Data(network)) => self.from_network(port, network, frame, &view),
+            (None, _) => Fate::Dropped(Reason::NoShim),
+            (Some(shim), _) if shim.group != self.config.group.id => Fate::Dropped(Reason::ForeignGroup),
+            (Some(shim), _) => self.from_inside(port, frame, &view, shim, received),
+        }
+    }
+
+    /// A shimmed frame: of an orchestrator, of another member, of the pivot.
+    fn from_inside(&mut self, port: u16, frame: Frame, view: &View, shim: Shim, received: Instant) -> Fate {
+        if shim.target != 0 && shim.target != self.config.id.code() {
+            return Fate::Dropped(Reason::NotForMe);
+        }
+        match shim.kind {
+            Kind::Control => return self.control(port, &frame, view, shim, received),
+            Kind::Data if shim.has(TO_UPLINK) => return Fate::Dropped(Reason::WrongWay),
+            Kind::Data | Kind::Correction | Kind::Handover => {}
+        }
+        if self.is_out() {
+            return Fate::Dropped(Reason::Fenced);
+        }
+        if shim.kind != Kind::Data {
+            let origin = NodeId::from_code(shim.origin).and_then(NodeId::member);
+            if !origin.is_some_and(|member| self.view.passes(member, shim.incarnation)) {
+                return Fate::Dropped(Reason::NotAdmitted);
+            }
+            self.counters.one(if shim.kind == Kind::Correction { Count::CorrectedIn } else { Count::HandoverIn });
+        }
+        if shim.hop > MAX_HOP {
+            return Fate::Dropped(Reason::HopLimit);
+        }
+        match view.network {
+            Network::Arp(arp) => self.arp(shim.network, &arp),
+            Network::Ip(ip) => {
+                let packet = Packet::new(frame, view, ip, shim.network, port);
+                self.packet(packet, view.dst)
+            }
+            Network::Other => Fate::Dropped(Reason::UnknownEthertype),
+            Network::Malformed => Fate::Dropped(Reason::Malformed),
+        }
+    }
+
+    /// ElasticXL: a plain frame of a data network.
+    fn from_network(&mut self, port: u16, network: NetworkId, frame: Frame, view: &View) -> Fate {
+        if self.is_out() {
+            return Fate::Dropped(Reason::Fenced);
+        }
+        let own = self.config.ports[usize::from(port)].mac;
+        let cluster = self.network(network).map(|network| network.cluster_mac);
+        match view.network {
+            Network::Arp(arp) => self.arp(network, &arp),
+            Network::Ip(_) if view.dst.is_group() => Fate::Dropped(Reason::Broadcast),
+            Network::Ip(_) if view.dst != own && Some(view.dst) != cluster => Fate::Dropped(Reason::NotMyMac),
+            Network::Ip(_) if !self.view.leads => Fate::Dropped(Reason::NotPivot),
+            Network::Ip(ip) => {
+                let packet = Packet::new(frame, view, ip, network, port);
+                self.decide(packet)
+            }
+            Network::Other => Fate::Dropped(Reason::UnknownEthertype),
+            Network::Malformed => Fate::Dropped(Reason::Malformed),
+        }
+    }
+
+    fn control(&mut self, port: u16, frame: &Frame, view: &View, shim: Shim, received: Instant) -> Fate {
+        let Some(piece) = control::payload(frame.bytes(), view) else { return Fate::Dropped(Reason::BadControl) };
+        match self.reassembler.push(shim.origin, piece) {
+            Ok(None) => Fate::Consumed,
+            Err(_) => Fate::Dropped(Reason::BadControl),
+            Ok(Some(message)) => {
+                if let NodeId::Member(member) = message.from
+                    && message.from != self.config.id
+                {
+                    if let Body::Heartbeat(beat) = &message.body {
+                        self.heard.insert(member, (message.incarnation, beat.state));
+                    }
+                    self.streams.heard(member, message.incarnation);
+                    if let Body::Sync(sync) = message.body {
+                        if message.to == Some(self.config.id) {
+                            self.sync_message(member, message.incarnation, sync);
+                        }
+                        return Fate::Consumed;
+                    }
+                }
+                self.cluster.on_control(port, &message, received, self.now);
+                Fate::Consumed
+            }
+        }
+    }
+
+    /// Requests for the cluster's addresses are answered by the SMO (pivot); whatever is learned is shared.
+    fn arp(&mut self, network: NetworkId, arp: &Arp) -> Fate {
+        let Some(here) = self.network(network) else { return Fate::Dropped(Reason::NoRoute) };
+        let (mac, ip) = (here.cluster_mac, here.cluster_ip);
+        let ours = arp.target_ip == ip || self.nat.addresses(network).any(|address| address == arp.target_ip);
+        if here.subnet.contains(arp.sender_ip) && arp.sender_ip != ip && arp.sender_mac != Mac::ZERO {
+            self.learn(network, arp.sender_ip, arp.sender_mac);
+        }
+        if arp.operation == 1 && ours && self.view.leads {
+            let reply = Arp {
+                operation: 2,
+                sender_mac: mac,
+                sender_ip: arp.target_ip,
+                target_mac: arp.sender_mac,
+                target_ip: arp.sender_ip,
+            };
+            let frame = scalebed_frame::build::arp(mac, arp.sender_mac, reply);
+            self.counters.one(Count::ArpAnswered);
+            let _lost_is_asked_again = self.to_network(network, frame, None);
+        }
+        Fate::Consumed
+    }
+
+    /// An IP packet, wherever it came from.
+    pub(crate) fn packet(&mut self, packet: Packet, dst: Mac) -> Fate {
+        use scalebed_frame::view::Fragment;
+        if packet.ip.fragment != Fragment::Whole {
+            return Fate::Dropped(Reason::Fragment);
+        }
+        if matches!(packet.ip.transport, Transport::Icmp { .. }) && packet.flow.protocol == Protocol::ICMP {
+            return Fate::Dropped(Reason::IcmpError);
+        }
+        if !packet.is_tracked() {
+            return Fate::Dropped(Reason::Untracked);
+        }
+        let _ = dst;
+        self.route(packet)
+    }
+}

@@ -1,0 +1,76 @@
+//! A data packet on its way through a member.
+
+use scalebed_engine::{Frame, Instant};
+use scalebed_frame::view::{Ip, Tcp, Transport};
+use scalebed_frame::{Flow, Kind, MemberId, NetworkId, NodeId, Protocol, View};
+
+/// How it got here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// By an orchestrator, by the pivot, or from the network itself: this member is where it entered.
+    Entered,
+    /// Another member passed it on.
+    Corrected(MemberId),
+}
+
+/// A packet with what was read of it. Offsets count in `frame` as it is, with or without its shim.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub(crate) frame: Frame,
+    pub(crate) l3: usize,
+    pub(crate) ip: Ip,
+    pub(crate) flow: Flow,
+    /// Where it entered the cluster.
+    pub(crate) network: NetworkId,
+    /// By which port of this node it came.
+    pub(crate) port: u16,
+    pub(crate) arrival: Arrival,
+    /// Corrections so far.
+    pub(crate) hop: u8,
+    /// Counter of the generation that the sender saw for its bucket.
+    pub(crate) generation: u32,
+    /// Since when it waits, if it did.
+    pub(crate) since: Option<Instant>,
+}
+
+impl Packet {
+    /// `entered`: the network of the port, for frames without a shim.
+    pub(crate) fn new(frame: Frame, view: &View, ip: Ip, entered: NetworkId, port: u16) -> Self {
+        let shim = view.shim;
+        let from = shim.filter(|shim| shim.kind == Kind::Correction).and_then(|shim| NodeId::from_code(shim.origin));
+        Self {
+            frame,
+            l3: view.l3,
+            flow: ip.flow(),
+            ip,
+            network: shim.map_or(entered, |shim| shim.network),
+            port,
+            arrival: from.and_then(NodeId::member).map_or(Arrival::Entered, Arrival::Corrected),
+            hop: shim.map_or(0, |shim| shim.hop),
+            generation: shim.map_or(0, |shim| shim.generation),
+            since: None,
+        }
+    }
+
+    /// May it start a connection? (To an address that connections hide behind none does; the caller knows.)
+    pub(crate) fn is_first(&self) -> bool {
+        match self.ip.transport {
+            Transport::Tcp(tcp) => is_bare_syn(&tcp),
+            Transport::Udp { .. } => true,
+            Transport::Echo { reply, .. } => !reply,
+            Transport::Icmp { .. } | Transport::None => false,
+        }
+    }
+
+    /// Is it of a protocol that is tracked?
+    pub(crate) fn is_tracked(&self) -> bool {
+        let v4 = self.flow.src.is_ipv4() && self.flow.dst.is_ipv4();
+        let known = matches!(self.ip.transport, Transport::Tcp(_) | Transport::Udp { .. } | Transport::Echo { .. });
+        v4 && known && matches!(self.flow.protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP)
+    }
+}
+
+const fn is_bare_syn(tcp: &Tcp) -> bool {
+    use scalebed_frame::view::{ACK, RST, SYN};
+    tcp.has(SYN) && !tcp.has(ACK | RST)
+}

@@ -1,0 +1,349 @@
+//! HyperSync: who gets a copy of what, when; and what is done with what others send.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use scalebed_cluster::Port;
+use scalebed_cluster::wrap::Envelope;
+use scalebed_frame::control::{Body, MemberState};
+use scalebed_frame::sync::{Entry, Item, Neighbour, SyncMessage, Version};
+use scalebed_frame::{Bucket, Flow, Generation, Incarnation, MemberId};
+use scalebed_topologies::lab::Sticky;
+
+use crate::counters::{Count, Fate};
+use crate::engine::{Gateway, Joining};
+use crate::stream::Received;
+use crate::table::{Connection, Id, Told};
+use crate::waiting::For;
+
+impl Gateway {
+    pub(crate) fn push(&mut self, to: MemberId, item: Item) {
+        if matches!(item, Item::Entry(_)) {
+            self.counters.one(Count::SyncTxEntries);
+        }
+        if !self.streams.push(to, item) {
+            self.counters.one(Count::SyncOverflow);
+        }
+    }
+
+    pub(crate) fn flush_streams(&mut self) {
+        while let Some(member) = self.streams.take_dirty() {
+            self.walk_for(member);
+        }
+        for outgoing in self.streams.flush(self.now) {
+            self.counters.one(if outgoing.again { Count::SyncResent } else { Count::SyncTxMessages });
+            let port = self.cluster.best_port(outgoing.to.into()).map_or(Port::Best, Port::One);
+            let bytes = self.send(Envelope {
+                incarnation: self.view.incarnation,
+                port,
+                to: Some(outgoing.to.into()),
+                body: Body::Sync(outgoing.message),
+            });
+            self.counters.add(Count::SyncTxBytes, bytes);
+        }
+    }
+
+    /// The member that must have a connection at once: where its return direction lands, if that is not here.
+    fn return_member(&self, connection: &Connection) -> Option<MemberId> {
+        let lands = self.view.owner(connection.back);
+        if lands == Some(self.view.id) {
+            return None;
+        }
+        // The pivot receives everything; by its table it finds what the hash does not tell.
+        let by_table = self.is_elastic() && self.config.group.sticky == Sticky::Table;
+        let target = if by_table { self.view.smo } else { lands };
+        target.filter(|&member| member != self.view.id)
+    }
+
+    fn backup(&self, connection: &Connection) -> Option<MemberId> {
+        let place = self.view.place(connection.bucket)?;
+        let heir = if place.assignment.owner == self.view.id {
+            place.assignment.backup
+        } else {
+            // In a planned move the new owner of the bucket is where its packets go when this member is gone.
+            Some(place.assignment.owner)
+        };
+        heir.filter(|&member| member != self.view.id)
+    }
+
+    /// A new connection: an asymmetric one is synced at once, others when they are old enough.
+    pub(crate) fn sync_new(&mut self, id: Id) {
+        let Some(connection) = self.table.get(id) else { return };
+        let delay = Duration::from_millis(self.config.group.sync_delay_ms.into());
+        let (due, target) = (connection.born + delay, self.return_member(connection));
+        self.delayed.insert((due, id));
+        if let Some(target) = target {
+            self.tell(id, target);
+        }
+    }
+
+    /// Sends a connection to a member that does not have it yet.
+    fn tell(&mut self, id: Id, to: MemberId) -> bool {
+        let now = self.now;
+        let Some(life) = self.view.life(to) else { return false };
+        let Some(connection) = self.table.get_mut(id) else { return false };
+        let told = Told { member: to, life };
+        if connection.told.contains(&told) {
+            return false;
+        }
+        connection.told.retain(|one| one.member != to);
+        connection.told.push(told);
+        connection.refresh = now + connection.track.timeout(connection.forward.protocol) / 3;
+        let entry = connection.entry(now);
+        self.push(to, Item::Entry(entry));
+        true
+    }
+
+    /// A packet passed: those who have a copy hear of a new state at once, of a longer life now and then.
+    pub(crate) fn refresh(&mut self, id: Id, changed: bool) {
+        let now = self.now;
+        let Some(connection) = self.table.get_mut(id) else { return };
+        if connection.told.is_empty() || !(changed || connection.refresh <= now) {
+            return;
+        }
+        connection.version.counter += 1;
+        connection.refresh = now + connection.track.timeout(connection.forward.protocol) / 3;
+        let entry = connection.entry(now);
+        for told in connection.told.clone() {
+            self.push(told.member, Item::Entry(entry.clone()));
+        }
+    }
+
+    /// Connections that reached the sync delay go to their backup.
+    pub(crate) fn sync_delayed(&mut self) {
+        while let Some(&(at, id)) = self.delayed.first().filter(|(at, _)| *at <= self.now) {
+            self.delayed.remove(&(at, id));
+            self.share(id);
+        }
+    }
+
+    /// Makes sure that everybody who must have an owned connection has it. True: somebody was told.
+    fn share(&mut self, id: Id) -> bool {
+        let Some(connection) = self.table.get(id).filter(|one| self.owns(one) && !one.is_closed()) else {
+            return false;
+        };
+        let delay = Duration::from_millis(self.config.group.sync_delay_ms.into());
+        let old = self.now.since(connection.born) >= delay;
+        let (back, backup) = (self.return_member(connection), self.backup(connection).filter(|_| old));
+        let mut told = false;
+        for member in [back, backup].into_iter().flatten() {
+            told |= self.tell(id, member);
+        }
+        told
+    }
+
+    /// Another matrix: what waited for it goes on, and a walk finds who must have what now.
+    pub(crate) fn matrix_changed(&mut self) {
+        let counter = self.view.accepted.counter;
+        let mut free = self.waiting.take_generations(counter);
+        let view = &self.view;
+        free.extend(self.waiting.take_activated(|bucket| view.place(bucket).is_some_and(|place| place.may_own)));
+        if !self.view.fenced {
+            self.counters.one(Count::Walks);
+            for slot in 0..self.table.slots() {
+                if let Some(id) = self.table.at(slot) {
+                    self.counters.one(Count::Walked);
+                    if self.share(id) {
+                        self.counters.one(Count::Resynced);
+                    }
+                }
+            }
+        }
+        for packet in free {
+            let fate = self.route(packet);
+            self.counters.settle(fate);
+        }
+    }
+
+    /// A peer missed items: everything that it must have is sent again.
+    fn walk_for(&mut self, member: MemberId) {
+        for slot in 0..self.table.slots() {
+            let Some(id) = self.table.at(slot) else { continue };
+            if let Some(connection) = self.table.get_mut(id) {
+                connection.told.retain(|told| told.member != member);
+            }
+            self.share(id);
+        }
+    }
+
+    /// A fenced member owns nothing: its connections are copies of nobody's, for whoever asks.
+    pub(crate) fn disown(&mut self) {
+        for slot in 0..self.table.slots() {
+            if let Some(id) = self.table.at(slot)
+                && let Some(connection) = self.table.get_mut(id)
+            {
+                connection.told.clear();
+            }
+        }
+    }
+
+    pub(crate) fn take_over(&mut self, id: Id) {
+        let (me, life, generation) = (self.view.id, self.view.incarnation, self.view.accepted.counter);
+        let Some(connection) = self.table.get_mut(id) else { return };
+        (connection.owner, connection.life) = (me, life);
+        connection.version = Version { generation, counter: connection.version.counter + 1 };
+        connection.told.clear();
+        let (address, port) = (connection.reverse.dst, connection.reverse.dst_port);
+        self.nat.reserve(address, port);
+        self.counters.one(Count::TakenOver);
+        self.sync_new(id);
+        self.share(id);
+    }
+
+    /// An owned connection ends: those who have a copy bury theirs too.
+    pub(crate) fn end(&mut self, id: Id) {
+        let Some(connection) = self.table.remove(id, Some(self.now)) else { return };
+        self.nat.free(connection.reverse.dst, connection.reverse.dst_port);
+        self.counters.one(Count::Deleted);
+        let version = Version { counter: connection.version.counter + 1, ..connection.version };
+        for told in connection.told {
+            self.push(told.member, Item::Delete { forward: connection.forward, version });
+        }
+    }
+
+    /// A copy goes.
+    pub(crate) fn forget(&mut self, id: Id) {
+        if let Some(connection) = self.table.remove(id, None) {
+            self.nat.free(connection.reverse.dst, connection.reverse.dst_port);
+        }
+    }
+
+    pub(crate) fn expire(&mut self) {
+        while let Some(id) = self.table.next_expired(self.now) {
+            let owned = self.table.get(id).is_some_and(|connection| self.owns(connection));
+            if owned { self.end(id) } else { self.forget(id) }
+        }
+    }
+
+    /// A joiner asks everybody who serves for neighbours, and for ports of its NAT range that are in use.
+    pub(crate) fn ask_everybody(&mut self) {
+        let active = self.heard.iter().filter(|(_, (_, state))| *state == MemberState::Active);
+        let open: std::collections::BTreeSet<MemberId> = active.map(|(member, _)| *member).collect();
+        for &member in &open {
+            self.push(member, Item::Want);
+        }
+        self.joining = Some(Joining { open, until: self.now + self.want_limit() });
+    }
+
+    /// A previous owner: the connections of the buckets that moved go to their new owner, then the end of the list.
+    pub(crate) fn send_move(&mut self, to: MemberId, generation: Generation, buckets: &[Bucket]) {
+        let mut entries = 0;
+        for slot in 0..self.table.slots() {
+            let Some(id) = self.table.at(slot) else { continue };
+            let Some(connection) = self.table.get(id) else { continue };
+            if self.owns(connection) && buckets.contains(&connection.bucket) {
+                self.tell(id, to);
+                entries += 1;
+            }
+        }
+        self.push(to, Item::MoveDone { generation, entries });
+    }
+
+    pub(crate) fn sync_message(&mut self, from: MemberId, life: Incarnation, message: SyncMessage) {
+        match self.streams.receive(from, life, self.view.incarnation, message, self.now) {
+            Received::Nothing => {}
+            Received::Stale => self.counters.one(Count::SyncRxStale),
+            Received::Items(items) => {
+                for item in items {
+                    self.apply(from, item);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, from: MemberId, item: Item) {
+        match item {
+            Item::Entry(entry) => self.apply_entry(&entry),
+            Item::Delete { forward, version } => {
+                if let Some((id, _)) = self.table.find(&forward)
+                    && self.table.get(id).is_some_and(|one| one.version < version && !self.owns(one))
+                {
+                    self.forget(id);
+                }
+                self.table.bury(forward, version, self.now);
+            }
+            Item::Neighbour(Neighbour { network, address: IpAddr::V4(address), mac }) => {
+                self.install_neighbour(network, address, mac);
+            }
+            Item::Neighbour(_) => {}
+            Item::Want => self.answer_want(from),
+            Item::WantDone => {
+                if let Some(joining) = &mut self.joining {
+                    joining.open.remove(&from);
+                    if joining.open.is_empty() {
+                        self.joined();
+                    }
+                }
+            }
+            Item::PortsInUse(ports) => self.nat.reserve_all(&ports),
+            Item::Query(flow) => {
+                let found = self.table.find(&flow).and_then(|(id, _)| self.table.get(id));
+                let entry = found.map(|connection| connection.entry(self.now));
+                self.push(from, Item::Answer { asked: flow, entry });
+            }
+            Item::Answer { asked, entry } => self.answered(asked, entry),
+            Item::MoveDone { generation, entries } => {
+                self.cluster.move_complete(generation, from, entries, self.now);
+                self.settle();
+            }
+        }
+    }
+
+    fn answer_want(&mut self, to: MemberId) {
+        let neighbours: Vec<Item> = self
+            .neighbours
+            .iter()
+            .map(|(&(network, address), &mac)| Item::Neighbour(Neighbour { network, address: address.into(), mac }))
+            .collect();
+        let ports: Vec<u16> = self
+            .table
+            .iter()
+            .map(|(_, connection)| (connection.reverse.dst, connection.reverse.dst_port))
+            .filter(|&(address, port)| self.nat.range_owner(address, port) == Some(to))
+            .map(|(_, port)| port)
+            .collect();
+        neighbours.into_iter().for_each(|item| self.push(to, item));
+        // A message holds a few hundred ports.
+        for some in ports.chunks(300) {
+            self.push(to, Item::PortsInUse(some.to_vec()));
+        }
+        self.push(to, Item::WantDone);
+    }
+
+    fn answered(&mut self, asked: Flow, entry: Option<Entry>) {
+        let Some(entry) = entry else { return };
+        self.counters.one(Count::QueryHits);
+        self.apply_entry(&entry);
+        for packet in self.waiting.take(For::Answer(asked)) {
+            let fate: Fate = self.route(packet);
+            self.counters.settle(fate);
+        }
+    }
+
+    /// A copy, if it is newer than what is known; what ended does not come back. Applying never emits sync.
+    fn apply_entry(&mut self, entry: &Entry) {
+        self.counters.one(Count::SyncRxEntries);
+        if self.table.tombstone(&entry.forward).is_some_and(|old| old >= entry.version) {
+            self.counters.one(Count::SyncRxOld);
+            return;
+        }
+        if let Some((id, _)) = self.table.find(&entry.forward) {
+            let Some(known) = self.table.get(id) else { return };
+            if known.version >= entry.version {
+                self.counters.one(Count::SyncRxOld);
+                return;
+            }
+            if self.owns(known) && self.view.admits(self.view.id, known.life) && entry.owner == self.view.id {
+                self.counters.one(Count::SyncRxConflict);
+                return;
+            }
+            self.forget(id);
+        }
+        let ports = entry.forward.protocol != scalebed_frame::Protocol(0);
+        let back = self.bucket(&entry.reverse, ports, entry.left);
+        self.nat.reserve(entry.reverse.dst, entry.reverse.dst_port);
+        if self.table.insert(Connection::of_entry(entry, back, self.now)).is_err() {
+            self.counters.one(Count::SyncRxConflict);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Sync streams: numbered messages from one life of a member to one life of another, acknowledged and sent again.
+//!
+//! Nothing here stalls traffic. A queue that is full drops what is new and marks the peer dirty: when the queue is empty
+//! again, the owner of the streams walks its table for that peer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use scalebed_engine::Instant;
+use scalebed_frame::sync::{Item, SyncMessage};
+use scalebed_frame::{Incarnation, MemberId};
+
+/// Messages on their way at most: what the bitmap of an acknowledgement covers.
+const WINDOW: usize = 64;
+/// Items that wait for their turn at most.
+const QUEUE: usize = 65_536;
+/// Bytes of items in a message, estimated: one piece of at most 1,400 bytes.
+const BUDGET: usize = 1200;
+/// Silence after which a message is sent again; a round trip takes well under a millisecond.
+const RESEND: Duration = Duration::from_millis(50);
+/// How long an acknowledgement waits for something to ride on.
+const ACK_DELAY: Duration = Duration::from_millis(5);
+/// Messages that wait for an acknowledgement at most before it goes at once.
+const ACK_AFTER: u32 = 16;
+
+/// What came out of an incoming message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// New items, to be applied.
+    Items(Vec<Item>),
+    /// Seen before, or nothing but an acknowledgement.
+    Nothing,
+    /// Of another life, or out of the window.
+    Stale,
+}
+
+#[derive(Debug)]
+struct Sent {
+    sequence: u32,
+    items: Vec<Item>,
+    at: Instant,
+    tries: u32,
+}
+
+#[derive(Debug, Default)]
+struct Sender {
+    life: Option<Incarnation>,
+    last: u32,
+    queue: VecDeque<Item>,
+    flying: VecDeque<Sent>,
+    dirty: bool,
+}
+
+#[derive(Debug, Default)]
+struct Receiver {
+    life: Option<Incarnation>,
+    upto: u32,
+    bitmap: u64,
+    /// Items that count only when all before them were applied.
+    ordered: BTreeMap<u32, Vec<Item>>,
+    unacked: u32,
+    ack_due: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    sender: Sender,
+    receiver: Receiver,
+}
+
+/// The streams to and from every other member.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    peers: BTreeMap<MemberId, Peer>,
+}
+
+/// A message to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) to: MemberId,
+    pub(crate) message: SyncMessage,
+    /// Sent before?
+    pub(crate) again: bool,
+}
+
+impl Streams {
+    /// The newest life in which a member was heard. A new one starts both streams anew: what was on its way to the old
+    /// one is gone with it.
+    pub(crate) fn heard(&mut self, member: MemberId, life: Incarnation) {
+        let peer = self.peers.entry(member).or_default();
+        if peer.sender.life.is_none_or(|known| known < life) {
+            let queue = std::mem::take(&mut peer.sender.queue);
+            let first = peer.sender.life.is_none();
+            *peer = Peer::default();
+            peer.sender.life = Some(life);
+            // What was queued before it was ever heard still goes out.
+            if first {
+                peer.sender.queue = queue;
+            }
+        }
+    }
+
+    /// This member took a new life: every stream starts anew.
+    pub(crate) fn reset(&mut self) {
+        for peer in self.peers.values_mut() {
+            let life = peer.sender.life;
+            *peer = Peer::default();
+            peer.sender.life = life;
+        }
+    }
+
+    /// Queues an item. False: the queue is full, the item is dropped and the peer is dirty.
+    pub(crate) fn push(&mut self, to: MemberId, item: Item) -> bool {
+        let sender = &mut self.peers.entry(to).or_default().sender;
+        if sender.queue.len() >= QUEUE {
+            sender.dirty = true;
+            return false;
+        }
+        sender.queue.push_back(item);
+        true
+    }
+
+    /// A peer that missed items and whose queue is empty again.
+    pub(crate) fn take_dirty(&mut self) -> Option<MemberId> {
+        let dirty = |(_, peer): &(&MemberId, &mut Peer)| peer.sender.dirty && peer.sender.queue.is_empty();
+        let (member, peer) = self.peers.iter_mut().find(dirty)?;
+        peer.sender.dirty = false;
+        Some(*member)
+    }
+
+    /// Takes a message of `from`'s life in, addressed to this member's `mine`.
+    pub(crate) fn receive(
+        &mut self,
+        from: MemberId,
+        life: Incarnation,
+        mine: Incarnation,
+        message: SyncMessage,
+        now: Instant,
+    ) -> Received {
+        let peer = self.peers.entry(from).or_default();
+        if message.receiver != mine || peer.sender.life != Some(life) {
+            return Received::Stale;
+        }
+        if peer.receiver.life != Some(life) {
+            peer.receiver = Receiver { life: Some(life), ..Receiver::default() };
+        }
+        peer.sender.acknowledge(message.acknowledged, message.bitmap);
+        peer.receiver.take(message.sequence, message.items, now)
+    }
+
+    /// What is to be sent now, acknowledgements among it.
+    pub(crate) fn flush(&mut self, now: Instant) -> Vec<Outgoing> {
+        let mut out = Vec::new();
+        for (&to, peer) in &mut self.peers {
+            let Some(life) = peer.sender.life else { continue };
+            let fresh = peer.sender.fill(now);
+            let due = peer.sender.due(now);
+            let numbered = due.into_iter().map(|sent| (sent, true)).chain(fresh.into_iter().map(|sent| (sent, false)));
+            let messages: Vec<_> = numbered.collect();
+            let ack = peer.receiver.ack_due.is_some_and(|at| at <= now) || peer.receiver.unacked >= ACK_AFTER;
+            if messages.is_empty() && !ack {
+                continue;
+            }
+            (peer.receiver.ack_due, peer.receiver.unacked) = (None, 0);
+            let (acknowledged, bitmap) = (peer.receiver.upto, peer.receiver.bitmap);
+            let message = |sequence, items| SyncMessage { receiver: life, sequence, acknowledged, bitmap, items };
+            if messages.is_empty() {
+                out.push(Outgoing { to, message: message(0, Vec::new()), again: false });
+            }
+            for ((sequence, items), again) in messages {
+                out.push(Outgoing { to, message: message(sequence, items), again });
+            }
+        }
+        out
+    }
+
+    /// When [`Self::flush`] has something to do by itself.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let of = |peer: &Peer| {
+            let resend = peer.sender.flying.iter().map(Sent::due).min();
+            [resend, peer.receiver.ack_due].into_iter().flatten().min()
+        };
+        self.peers.values().filter_map(of).min()
+    }
+}
+
+impl Sent {
+    /// Doubles up to 16 times the first wait.
+    fn due(&self) -> Instant {
+        self.at + RESEND * (1 << self.tries.min(4))
+    }
+}
+
+impl Sender {
+    fn acknowledge(&mut self, upto: u32, bitmap: u64) {
+        self.flying.retain(|sent| {
+            let ahead = sent.sequence.checked_sub(upto.saturating_add(1));
+            ahead.is_some_and(|bit| bit >= 64 || bitmap >> bit & 1 == 0)
+        });
+    }
+
+    /// New messages from the queue, as far as the window allows.
+    fn fill(&mut self, now: Instant) -> Vec<(u32, Vec<Item>)> {
+        let mut out = Vec::new();
+        let base = |flying: &VecDeque<Sent>, last: u32| flying.front().map_or(last, |sent| sent.sequence - 1);
+        while !self.queue.is_empty() && (self.last - base(&self.flying, self.last)) < WINDOW as u32 {
+            let mut items = Vec::new();
+            let mut bytes = 0;
+            while let Some(item) = self.queue.front() {
+                let weight = weight(item);
+                if !items.is_empty() && bytes + weight > BUDGET {
+                    break;
+                }
+                bytes += weight;
+                items.extend(self.queue.pop_front());
+            }
+            self.last += 1;
+            self.flying.push_back(Sent { sequence: self.last, items: items.clone(), at: now, tries: 0 });
+            out.push((self.last, items));
+        }
+        out
+    }
+
+    fn due(&mut self, now: Instant) -> Vec<(u32, Vec<Item>)> {
+        let mut out = Vec::new();
+        for sent in self.flying.iter_mut().filter(|sent| sent.due() <= now) {
+            (sent.at, sent.tries) = (now, sent.tries + 1);
+            out.push((sent.sequence, sent.items.clone()));
+        }
+        out
+    }
+}
+
+impl Receiver {
+    fn take(&mut self, sequence: u32, items: Vec<Item>, now: Instant) -> Received {
+        if sequence == 0 {
+            return Received::Nothing;
+        }
+        self.ack_due.get_or_insert(now + ACK_DELAY);
+        self.unacked += 1;
+        let Some(ahead) = sequence.checked_sub(self.upto.saturating_add(1)) else { return Received::Nothing };
+        if ahead >= 64 {
+            return Received::Stale;
+        }
+        if self.bitmap >> ahead & 1 == 1 {
+            return Received::Nothing;
+        }
+        self.bitmap |= 1 << ahead;
+        while self.bitmap & 1 == 1 {
+            self.bitmap >>= 1;
+            self.upto += 1;
+        }
+        let (last, mut free): (Vec<_>, Vec<_>) = items.into_iter().partition(needs_order);
+        if !last.is_empty() {
+            self.ordered.insert(sequence, last);
+        }
+        while let Some(first) = self.ordered.first_entry().filter(|first| *first.key() <= self.upto) {
+            free.extend(first.remove());
+        }
+        Received::Items(free)
+    }
+}
+
+/// The ends of lists are valid when all before them were applied.
+const fn needs_order(item: &Item) -> bool {
+    match item {
+        Item::MoveDone { .. } | Item::WantDone => true,
+        Item::Entry(_)
+        | Item::Delete { .. }
+        | Item::Neighbour(_)
+        | Item::Want
+        | Item::PortsInUse(_)
+        | Item::Query(_)
+        | Item::Answer { .. } => false,
+    }
+}
+
+/// Bytes on the wire, estimated from above.
+fn weight(item: &Item) -> usize {
+    match item {
+        Item::Entry(_) => 80,
+        Item::Answer { entry, .. } => {
+            if entry.is_some() {
+                105
+            } else {
+                30
+            }
+        }
+        Item::Delete { .. } | Item::Query(_) => 30,
+        Item::Neighbour(_) => 16,
+        Item::PortsInUse(ports) => 4 + 3 * ports.len(),
+        Item::MoveDone { .. } => 20,
+        Item::Want | Item::WantDone => 1,
+    }
+}
