@@ -225,7 +225,9 @@ fn fate(
     let symmetric = dealt[0].is_some() && dealt[0] == dealt[1];
     // The pivot of `sticky: table` needs every connection early, and so may be its second home.
     let elsewhere = evidence.lab().architecture == Architecture::ElasticXl;
-    match (older, symmetric, elsewhere) {
+    // One that only hung keeps its entries as copies, and answers who asks for them when it is back.
+    let keeps = matches!(happening.action, Action::Hang { .. });
+    match (older, symmetric, elsewhere || keeps) {
         (true, ..) => (Fate::Survives, older),
         (false, true, false) => (Fate::Lost, older),
         (false, ..) => (Fate::Either, older),

@@ -93,9 +93,18 @@ impl Journey {
                 continue;
             }
             done.push(late);
-            let attempt = path.iter().filter(|index| lateness(index) == late);
-            let attempt = attempt.map(|index| (*index, &observations[*index as usize]));
-            whole.join(Walk::new(places, side).over(attempt));
+            let group: Vec<u32> = path.iter().copied().filter(|index| lateness(index) == late).collect();
+            // The signature counts lateness up to 4.3 s. Attempts beyond it come one after the other, each from the start.
+            let starts = |index: &u32| {
+                late == u32::MAX && observations[*index as usize].tap == observations[group[0] as usize].tap
+            };
+            let mut rest = group.as_slice();
+            while !rest.is_empty() {
+                let end = rest.iter().skip(1).position(starts).map_or(rest.len(), |place| place + 1);
+                let attempt = rest[..end].iter().map(|index| (*index, &observations[*index as usize]));
+                whole.join(Walk::new(places, side).over(attempt));
+                rest = &rest[end..];
+            }
         }
         whole
     }

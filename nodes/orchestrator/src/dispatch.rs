@@ -34,6 +34,7 @@ impl Orchestrator {
             (PortRole::Uplink(_), Some(_)) => self.drop(Drop::ShimOnUplink),
             (PortRole::Uplink(_), None) => self.uplink_frame(port, frame, &view),
             (_, None) => self.drop(Drop::NoShim),
+            (_, Some(shim)) if shim.group != self.config.group.id => self.drop(Drop::ForeignGroup),
             (_, Some(shim)) if shim.hop > MAX_HOP => self.drop(Drop::HopLimit),
             (_, Some(shim)) => match shim.kind {
                 Kind::Control => self.control(port, frame, &view, shim, received),
@@ -139,6 +140,11 @@ impl Orchestrator {
 
     /// A correction, or data that crossed the pair: to the member that its shim names.
     fn pass_to_target(&mut self, port: u16, frame: Frame, shim: Shim) {
+        // A stale orchestrator's list of the admitted is not to be trusted either.
+        if self.cluster.is_fenced() {
+            self.drop(Drop::Fenced);
+            return;
+        }
         if shim.kind != Kind::Data && !self.passes(shim) {
             self.drop(Drop::FencedSender);
             return;

@@ -27,10 +27,12 @@ pub(crate) enum Drop {
     Misplaced,
     /// A control message that cannot be read.
     BadControl,
+    /// Another Security Group's.
+    ForeignGroup,
 }
 
 impl Drop {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
         (Self::Fenced, "fenced"),
         (Self::FencedSender, "fenced-sender"),
         (Self::NoShim, "no-shim"),
@@ -42,6 +44,7 @@ impl Drop {
         (Self::HopLimit, "hop-limit"),
         (Self::Misplaced, "misplaced"),
         (Self::BadControl, "bad-control"),
+        (Self::ForeignGroup, "foreign-group"),
     ];
 }
 

@@ -101,7 +101,11 @@ fn orchestrator() -> Orchestrator {
 
 /// Hands an input over and gives back the frames that come of it, as lines.
 fn give(mho: &mut Orchestrator, input: Input) -> Vec<String> {
-    mho.handle(input, Instant(1));
+    give_at(mho, input, Instant(1))
+}
+
+fn give_at(mho: &mut Orchestrator, input: Input, now: Instant) -> Vec<String> {
+    mho.handle(input, now);
     let mut lines = Vec::new();
     loop {
         match mho.poll() {
@@ -227,6 +231,37 @@ fn a_third_hop_is_dropped() {
     looping.0[26] = 3;
     assert_eq!(frame(&mut mho, 2, looping), "");
     assert_eq!(drops(&mho, "hop-limit"), 1);
+}
+
+#[test]
+fn a_foreign_group_gets_nothing_through() {
+    let mut mho = orchestrator();
+    let member = NodeId::from(MemberId::new(1, 2)).code();
+    for kind in [Kind::Data, Kind::Correction, Kind::Control] {
+        let mut foreign = shimmed(kind, TO_UPLINK, member, 256, 1);
+        foreign.0[16] = 2;
+        assert_eq!(frame(&mut mho, 3, foreign), "");
+    }
+    assert_eq!(drops(&mho, "foreign-group"), 3);
+}
+
+#[test]
+fn an_orchestrator_that_stood_still_drops_its_backlog_unread() {
+    let mut mho = orchestrator();
+    let member = NodeId::from(MemberId::new(1, 2)).code();
+    let late = Instant::from_millis(251);
+    let backlog = [
+        (0, packet(1)),
+        (3, shimmed(Kind::Data, TO_UPLINK, member, 256, 0)),
+        (3, shimmed(Kind::Correction, 0, member, 256, 1)),
+        (PAIR, shimmed(Kind::Data, DETOURED, 194, 0, 1)),
+    ];
+    for (port, frame) in backlog {
+        let sent = give_at(&mut mho, Input::Frame { port: PortIndex(port), frame, received: Instant(1) }, late);
+        // Heartbeats that say so, and nothing else.
+        assert!(sent.iter().all(|line| line.contains("[control")), "{sent:?}");
+    }
+    assert_eq!(drops(&mho, "fenced"), 4);
 }
 
 #[test]

@@ -181,6 +181,10 @@ impl Endpoint {
         self.rto = (self.rto * 2).min(RTO_MAX);
         self.deadline = (!self.unacked.is_empty()).then(|| now + self.rto);
         for &(sequence, piece) in self.unacked.iter().take(BURST) {
+            // What left at this very instant was not lost yet.
+            if matches!(piece, Piece::Data(round) if round.intended >= now) {
+                continue;
+            }
             self.retransmitted += 1;
             out.push(self.segment(sequence, piece, true));
         }

@@ -1,2 +1,7 @@
 //! The `traffic-gen` process.
-fn main() {}
+
+use clap::Parser as _;
+
+fn main() -> anyhow::Result<()> {
+    scalebed_generator::run(&scalebed_generator::Options::parse())
+}

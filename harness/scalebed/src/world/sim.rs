@@ -183,6 +183,11 @@ impl World for Sim {
 
     fn finish(&mut self) -> Result<Evidence, Failure> {
         let mut evidence = Evidence::default();
+        evidence.history.entries.append(&mut self.counters());
+        // Everybody falls silent before the ledger is read, and what is on its way arrives.
+        (0..self.fabric.len()).for_each(|node| self.fabric.kill(NodeIndex(node)));
+        let quiet = self.fabric.now() + SLICE;
+        self.fabric.run_until(quiet);
         let at = self.fabric.now().0;
         for cable in 0..self.lab.cables.len() {
             let Ledger { put_in_a, got_out_b, put_in_b, got_out_a } = self.fabric.ledger(CableIndex(cable));
@@ -195,7 +200,6 @@ impl World for Sim {
             let fact = Fact::Generator(generator.borrow().report());
             evidence.history.entries.push(Entry { at, fact });
         }
-        evidence.history.entries.append(&mut self.counters());
         let mut collector = self.collector.borrow_mut();
         evidence.history.entries.append(&mut collector.heard);
         evidence.observations = std::mem::take(&mut collector.observations);
