@@ -17,6 +17,8 @@ use crate::events;
 const CLIENTS: usize = 8;
 /// Bytes that a client may let pile up, either way, before it is cut off.
 const BACKLOG: usize = 1 << 20;
+/// Requests of a client at once, before it is cut off: the engine answers each in full.
+const REQUESTS: usize = 64;
 
 /// A line that a client may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -44,6 +46,8 @@ struct Client {
     input: Vec<u8>,
     output: Vec<u8>,
     subscribed: bool,
+    /// It says no more; it may still wait for an answer.
+    ended: bool,
     gone: bool,
 }
 
@@ -66,6 +70,8 @@ impl ControlSocket {
 
     /// Accepts, reads, and gives the commands that came.
     pub fn serve(&mut self) -> Vec<Command> {
+        // Who ended was answered after the last call: engines answer at once.
+        self.clients.retain(|client| !client.ended);
         while let Ok((stream, _)) = self.listener.accept() {
             if self.clients.len() < CLIENTS && stream.set_nonblocking(true).is_ok() {
                 self.next += 1;
@@ -75,6 +81,7 @@ impl ControlSocket {
                     input: Vec::new(),
                     output: Vec::new(),
                     subscribed: false,
+                    ended: false,
                     gone: false,
                 });
             }
@@ -82,7 +89,10 @@ impl ControlSocket {
         let mut commands = Vec::new();
         for client in &mut self.clients {
             client.read();
-            while let Some(end) = client.input.iter().position(|&byte| byte == b'\n') {
+            client.gone |= client.input.iter().filter(|&&byte| byte == b'\n').count() > REQUESTS;
+            while !client.gone
+                && let Some(end) = client.input.iter().position(|&byte| byte == b'\n')
+            {
                 let line: Vec<u8> = client.input.drain(..=end).collect();
                 match serde_json::from_slice(&line) {
                     Ok(Request::Status) => {
@@ -137,7 +147,10 @@ impl Client {
         let mut chunk = [0; 4096];
         loop {
             match self.stream.read(&mut chunk) {
-                Ok(0) => self.gone = true,
+                Ok(0) => {
+                    self.ended = true;
+                    return;
+                }
                 Ok(count) => self.input.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -165,13 +178,46 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::Shutdown;
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::UnixStream;
 
     use scalebed_engine::{Command, Instant, NodeEvent, Status};
 
-    use super::ControlSocket;
+    use super::{CLIENTS, ControlSocket, REQUESTS};
+
+    #[test]
+    fn who_says_no_more_is_still_answered_and_then_let_go() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = place.path().join("control.sock");
+        let mut socket = ControlSocket::bind(&path).expect("a socket");
+        let mut client = UnixStream::connect(&path).expect("connected");
+        client.write_all(b"\"status\"\n").expect("written");
+        client.shutdown(Shutdown::Write).expect("half closed");
+        let commands = socket.serve();
+        let [Command::Status { id }] = commands.as_slice() else { panic!("{commands:?}") };
+        let status = Status { id: *id, ..Status::default() };
+        socket.tell(Instant(5), &NodeEvent::Status(Box::new(status))).expect("told");
+        assert_eq!(socket.serve(), []);
+        assert_eq!(socket.clients.len(), 0);
+        let mut text = String::new();
+        client.read_to_string(&mut text).expect("an answer, then the end");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+
+    #[test]
+    fn who_floods_is_cut_off_and_a_ninth_client_turned_away() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = place.path().join("control.sock");
+        let mut socket = ControlSocket::bind(&path).expect("a socket");
+        let mut clients: Vec<UnixStream> =
+            (0..=CLIENTS).map(|_| UnixStream::connect(&path).expect("connected")).collect();
+        clients[0].write_all("\"status\"\n".repeat(REQUESTS + 1).as_bytes()).expect("written");
+        assert_eq!(socket.serve(), []);
+        assert_eq!(socket.clients.len(), CLIENTS - 1);
+        assert_eq!(clients[CLIENTS].read(&mut [0]).expect("the end"), 0);
+    }
 
     #[test]
     fn who_asks_is_answered_and_the_socket_is_private() {

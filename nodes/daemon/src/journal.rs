@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use scalebed_engine::{Engine, Input, Instant, Output};
@@ -76,6 +76,10 @@ impl Journal {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(mut self) -> io::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
         if let Some(ring) = self.ring.take()
             && self.lost > 0
         {
@@ -88,9 +92,30 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    /// A node that panics leaves its last inputs too.
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!("journal: {error}");
+        }
+    }
+}
+
 fn write(file: File, records: &Receiver<Record>) -> io::Result<()> {
     let mut file = BufWriter::new(file);
-    while let Ok(record) = records.recv() {
+    loop {
+        let record = match records.try_recv() {
+            Ok(record) => record,
+            // Nothing stays in this process while there is time: it may be killed.
+            Err(TryRecvError::Empty) => {
+                file.flush()?;
+                match records.recv() {
+                    Ok(record) => record,
+                    Err(_) => break,
+                }
+            }
+            Err(TryRecvError::Disconnected) => break,
+        };
         let bytes = postcard::to_allocvec(&record).map_err(io::Error::other)?;
         file.write_all(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes())?;
         file.write_all(&bytes)?;
@@ -172,6 +197,19 @@ mod tests {
         let bytes = std::fs::read(&path).expect("there");
         std::fs::write(&path, &bytes[..bytes.len() - 1]).expect("cut");
         assert_eq!(read(&path).expect("cut off at the end").len(), 3);
+    }
+
+    #[test]
+    fn a_node_that_panics_leaves_all_its_inputs() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let path = place.path().join("journal.bin");
+        let outcome = std::panic::catch_unwind(|| {
+            let mut journal = Journal::create(&path).expect("a journal");
+            (0..1000).for_each(|at| journal.keep(&Input::Timeout, Instant(at)));
+            std::panic::resume_unwind(Box::new("the engine"));
+        });
+        assert!(outcome.is_err());
+        assert_eq!(read(&path).expect("whole").len(), 1000);
     }
 
     #[test]

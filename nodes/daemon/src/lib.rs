@@ -5,9 +5,11 @@ mod control;
 mod events;
 pub mod journal;
 mod links;
+mod node;
 mod ports;
 mod shell;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -21,11 +23,6 @@ pub use shell::Shell;
 /// `main` of every node: reads the configuration, makes the engine, runs it. A panic exits with 1.
 #[must_use]
 pub fn main<C: DeserializeOwned, E: Engine>(engine: fn(C) -> E, ports: fn(&C) -> &[Port]) -> ExitCode {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        default(info);
-        std::process::exit(1);
-    }));
     let args = match Args::parse(std::env::args().skip(1)) {
         Ok(args) => args,
         Err(error) => {
@@ -33,12 +30,14 @@ pub fn main<C: DeserializeOwned, E: Engine>(engine: fn(C) -> E, ports: fn(&C) ->
             return ExitCode::from(args::USAGE);
         }
     };
-    match run(&args, engine, ports) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    // Unwinding ends the journal in order: the run that panicked is the one to replay.
+    match catch_unwind(AssertUnwindSafe(|| run(&args, engine, ports))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
+        Err(_told_by_the_hook) => ExitCode::FAILURE,
     }
 }
 

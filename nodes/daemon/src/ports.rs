@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use scalebed_engine::{Frame, Instant, Status};
-use scalebed_port::{FrameBatch, PacketPort, Port as _};
+use scalebed_port::{FrameBatch, PacketPort, Port};
 
 /// Every port of a node, in order.
-pub struct Ports {
-    ports: Vec<PacketPort>,
+pub struct Ports<P> {
+    ports: Vec<P>,
     names: Vec<String>,
     outgoing: Vec<FrameBatch>,
     incoming: FrameBatch,
@@ -16,26 +16,46 @@ pub struct Ports {
     oversized: u64,
 }
 
-impl Ports {
+impl Ports<PacketPort> {
     /// Opens them by interface name.
     ///
     /// # Errors
     /// One does not exist, or raw sockets are not permitted.
     pub fn open(names: &[String]) -> io::Result<Self> {
         let ports = names.iter().map(|name| PacketPort::open(name)).collect::<io::Result<Vec<_>>>()?;
+        Ok(Self::new(ports, names.to_vec()))
+    }
+
+    /// Descriptors to wait for.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.ports.iter().map(|port| port.as_fd())
+    }
+
+    /// Adds what the ports themselves lost to the node's account.
+    pub fn account(&mut self, status: &mut Status) {
+        let mut put = |reason: String, count: u64| {
+            status.drops.insert(reason, count);
+        };
+        put("port-oversized".to_owned(), self.oversized);
+        for (name, port) in self.names.iter().zip(&mut self.ports) {
+            put(format!("port-unsent {name}"), port.unsent());
+            put(format!("port-receive-queue {name}"), port.dropped().unwrap_or(0));
+        }
+    }
+}
+
+impl<P: Port> Ports<P> {
+    /// These ports, under these names.
+    #[must_use]
+    pub fn new(ports: Vec<P>, names: Vec<String>) -> Self {
         let outgoing = ports.iter().map(|_| FrameBatch::new()).collect();
-        Ok(Self { ports, names: names.to_vec(), outgoing, incoming: FrameBatch::new(), oversized: 0 })
+        Self { ports, names, outgoing, incoming: FrameBatch::new(), oversized: 0 }
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ports.len()
-    }
-
-    /// Descriptors to wait for.
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.ports.iter().map(|port| port.as_fd())
     }
 
     /// A batch of what has come on a port.
@@ -71,17 +91,5 @@ impl Ports {
             port.send(batch)?;
         }
         Ok(())
-    }
-
-    /// Adds what the ports themselves lost to the node's account.
-    pub fn account(&mut self, status: &mut Status) {
-        let mut put = |reason: String, count: u64| {
-            status.drops.insert(reason, count);
-        };
-        put("port-oversized".to_owned(), self.oversized);
-        for (name, port) in self.names.iter().zip(&mut self.ports) {
-            put(format!("port-unsent {name}"), port.unsent());
-            put(format!("port-receive-queue {name}"), port.dropped().unwrap_or(0));
-        }
     }
 }

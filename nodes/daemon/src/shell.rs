@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
+use nix::sys::prctl::set_no_new_privs;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex};
-use scalebed_port::{clock, wait};
+use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, PortIndex};
+use scalebed_port::{PacketPort, clock, wait};
 use scalebed_topologies::lab::Port as PortSpec;
 
 use crate::args::Args;
@@ -15,29 +16,32 @@ use crate::control::ControlSocket;
 use crate::events::Events;
 use crate::journal::Journal;
 use crate::links::Links;
+use crate::node::{Effect, Node, Round};
 use crate::ports::Ports;
 
-/// Under load the next look comes after this: a wake-up a packet costs more than the packet (a cross-CPU wake-up takes
+/// Under load the next look comes after this: a wake-up a packet costs more than the packet (at 100 us the wake-ups of a
+/// lab filled two cores; a cross-CPU wake-up takes
 /// 100 us), and a loop under SCHED_FIFO that never sleeps is throttled.
-const TICK: Duration = Duration::from_micros(100);
+const TICK: Duration = Duration::from_micros(500);
 /// So long after the last frame the loop counts as loaded.
 const LOADED: Duration = Duration::from_millis(1);
 /// A loop that ran later than this says so: timing bars are not judged then.
 const STALL: Duration = Duration::from_millis(25);
+/// The request number of the account at the end, which nobody asked for.
+const FINAL: u64 = 0;
 /// Nothing waits longer, whatever the engine says.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// A node process: its engine and everything around it.
 pub struct Shell<E> {
-    engine: E,
-    ports: Ports,
+    node: Node<E, PacketPort>,
     links: Links,
     control: ControlSocket,
     events: Events,
-    journal: Option<Journal>,
     signals: SignalFd,
-    deadline: Option<Instant>,
+    last_round: Round,
     last_frame: Instant,
+    lateness: Lateness,
 }
 
 impl<E: Engine> Shell<E> {
@@ -51,16 +55,20 @@ impl<E: Engine> Shell<E> {
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
+        let ports = Ports::open(&names)?;
+        let links = Links::open(names)?;
+        let control = ControlSocket::bind(&args.control)?;
+        let events = Events::open(&args.events)?;
+        set_no_new_privs()?;
         Ok(Self {
-            engine,
-            ports: Ports::open(&names)?,
-            links: Links::open(names)?,
-            control: ControlSocket::bind(&args.control)?,
-            events: Events::open(&args.events)?,
-            journal: args.journal.as_deref().map(Journal::create).transpose()?,
+            node: Node::new(engine, ports, args.journal.as_deref().map(Journal::create).transpose()?),
+            links,
+            control,
+            events,
             signals,
-            deadline: None,
+            last_round: Round::default(),
             last_frame: Instant(0),
+            lateness: Lateness::from(clock::monotonic()),
         })
     }
 
@@ -72,46 +80,53 @@ impl<E: Engine> Shell<E> {
         // The carrier of every port comes first, then the first Timeout.
         self.read_links()?;
         self.hand(Input::Timeout)?;
-        self.flush()?;
+        self.node.ports.flush()?;
+        // Starting is not being late.
+        self.lateness = Lateness::from(clock::monotonic());
         loop {
-            let planned = self.pause()?;
+            let due = self.pause()?;
             let now = clock::monotonic();
-            let late = now.since(planned);
-            if late > STALL {
-                self.events.stall(now, late)?;
-            }
+            self.confess(due, now)?;
             if matches!(self.signals.read_signal(), Ok(Some(_))) {
                 break;
             }
             // First what is due: a process that was stopped sees its own gap before its backlog.
-            if self.deadline.is_some_and(|deadline| deadline <= now) {
+            if self.node.deadline().is_some_and(|deadline| deadline <= now) {
                 self.hand(Input::Timeout)?;
             }
             self.read_links()?;
-            self.read_frames()?;
+            self.read_frames(now)?;
             for command in self.control.serve() {
                 self.hand(Input::Command(command))?;
             }
-            self.flush()?;
+            self.node.ports.flush()?;
+            // Stopped in the middle of a turn: whatever comes next is late by its length.
+            self.confess(now, clock::monotonic())?;
         }
-        self.hand(Input::Command(Command::Status { id: 0 }))?;
-        self.journal.map_or(Ok(()), Journal::finish)
+        self.leave()
     }
 
-    /// Waits for what comes first; gives the instant when the wait should have ended.
+    /// Waits for what comes first; gives the instant when the loop should have gone on at the latest.
     fn pause(&self) -> io::Result<Instant> {
         let now = clock::monotonic();
-        let left = self.deadline.map_or(LONGEST, |deadline| deadline.since(now)).min(LONGEST);
+        let end = now + LONGEST;
+        let due = self.node.deadline().map_or(end, |deadline| deadline.min(end));
         let loaded = self.last_frame.0 > 0 && now.since(self.last_frame) < LOADED;
-        let timeout = if loaded && !left.is_zero() { left.min(TICK) } else { left };
+        let timeout = if self.last_round.full {
+            // More is there already: there is nothing to wait for.
+            Duration::ZERO
+        } else if loaded {
+            due.since(now).min(TICK)
+        } else {
+            due.since(now)
+        };
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.links.as_fd(), self.signals.as_fd()];
         fds.extend(self.control.fds());
         if !loaded {
-            fds.extend(self.ports.fds());
+            fds.extend(self.node.ports.fds());
         }
-        let woken = wait(&fds, Some(timeout))?;
-        // Something came before the end: nothing was planned then.
-        Ok(if woken.any() { clock::monotonic() } else { now + timeout })
+        wait(&fds, Some(timeout))?;
+        Ok(due)
     }
 
     fn read_links(&mut self) -> io::Result<()> {
@@ -122,52 +137,106 @@ impl<E: Engine> Shell<E> {
         Ok(())
     }
 
-    fn read_frames(&mut self) -> io::Result<()> {
-        for port in 0..self.ports.len() {
-            for (frame, received) in self.ports.receive(port)? {
-                self.last_frame = clock::monotonic();
-                let port = PortIndex(u16::try_from(port).unwrap_or(u16::MAX));
-                self.hand(Input::Frame { port, frame, received })?;
+    /// `now`: when this turn of the loop began.
+    fn read_frames(&mut self, now: Instant) -> io::Result<()> {
+        self.last_round = self.node.frames(&clock::monotonic)?;
+        if self.last_round.frames > 0 {
+            self.last_frame = now;
+        }
+        // Stopped in its wait, without a deadline, it shows that by the age of what it finds.
+        if let Some(oldest) = self.last_round.oldest {
+            self.confess(oldest, now)?;
+        }
+        self.effects()
+    }
+
+    /// Hands an input over with the clock as it is now, and does what comes of it.
+    fn hand(&mut self, input: Input) -> io::Result<()> {
+        self.node.hand(input, clock::monotonic())?;
+        self.effects()
+    }
+
+    fn effects(&mut self) -> io::Result<()> {
+        while let Some(effect) = self.node.effect() {
+            match effect {
+                Effect::SetPort(port, up) => self.links.set(port, up)?,
+                Effect::Event(at, NodeEvent::Status(mut status)) => {
+                    // What the shell itself saw belongs to the node's account.
+                    self.node.ports.account(&mut status);
+                    status.counters.insert("stalls".to_owned(), self.lateness.stalls);
+                    let asked = status.id != FINAL;
+                    let event = NodeEvent::Status(status);
+                    if asked {
+                        self.control.tell(at, &event)?;
+                    } else {
+                        self.events.event(at, &event)?;
+                    }
+                }
+                Effect::Event(at, event) => {
+                    self.events.event(at, &event)?;
+                    self.control.tell(at, &event)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Hands an input over with the clock as it is now, and does what comes of it.
-    fn hand(&mut self, input: Input) -> io::Result<()> {
-        let now = clock::monotonic();
-        if let Some(journal) = &mut self.journal {
-            journal.keep(&input, now);
-        }
-        self.engine.handle(input, now);
-        loop {
-            match self.engine.poll() {
-                Output::Transmit { port, frame } => self.ports.queue(usize::from(port.0), &frame)?,
-                Output::SetPort { port, up } => self.links.set(port.0, up)?,
-                Output::Event(event) => self.tell(now, &event)?,
-                // Cloning and upgrades come with later issues; nothing asks for them yet.
-                Output::InstallConfig(_) | Output::Reboot => {}
-                Output::Idle(deadline) => {
-                    self.deadline = deadline;
-                    return Ok(());
-                }
-            }
-        }
+    /// Says so if the loop is late.
+    fn confess(&mut self, due: Instant, now: Instant) -> io::Result<()> {
+        self.lateness.stall(due, now).map_or(Ok(()), |late| self.events.stall(now, late))
     }
 
-    fn tell(&mut self, now: Instant, event: &NodeEvent) -> io::Result<()> {
-        if let NodeEvent::Status(status) = event {
-            // What the shell itself saw belongs to the node's account.
-            let mut status = status.clone();
-            self.ports.account(&mut status);
-            let event = NodeEvent::Status(status);
-            return self.control.tell(now, &event);
+    /// An orderly end: the last account as the last event, the journal whole.
+    fn leave(mut self) -> io::Result<()> {
+        match self.hand(Input::Command(Command::Status { id: FINAL })) {
+            // Whoever read the events went first.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            outcome => outcome?,
         }
-        self.events.event(now, event)?;
-        self.control.tell(now, event)
+        self.node.finish()
+    }
+}
+
+/// How late the loop ran, each instant counted once.
+#[derive(Clone, Copy, Debug)]
+struct Lateness {
+    /// Everything before has been told.
+    told: Instant,
+    stalls: u64,
+}
+
+impl Lateness {
+    const fn from(start: Instant) -> Self {
+        Self { told: start, stalls: 0 }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.ports.flush()
+    /// How long the loop stood still, if it came to what was `due` too late.
+    fn stall(&mut self, due: Instant, now: Instant) -> Option<Duration> {
+        let late = now.since(due.max(self.told));
+        if late <= STALL {
+            return None;
+        }
+        (self.told, self.stalls) = (now, self.stalls + 1);
+        Some(late)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use scalebed_engine::Instant;
+
+    use super::Lateness;
+
+    #[test]
+    fn a_stall_is_told_once_and_only_after_the_start() {
+        let ms = Instant::from_millis;
+        let mut lateness = Lateness::from(ms(1000));
+        assert_eq!(lateness.stall(ms(900), ms(1025)), None, "25 ms are still in time; what was before does not count");
+        assert_eq!(lateness.stall(ms(1010), ms(1050)), Some(Duration::from_millis(40)));
+        assert_eq!(lateness.stall(ms(1015), ms(1050)), None, "the same gap, seen by another clock");
+        assert_eq!(lateness.stall(ms(1015), ms(1080)), Some(Duration::from_millis(30)));
+        assert_eq!((lateness.stall(ms(2000), ms(1100)), lateness.stalls), (None, 2));
     }
 }

@@ -301,6 +301,29 @@ proptest! {
     }
 
     #[test]
+    fn nothing_crosses_the_pair_twice(
+        frames in proptest::collection::vec((any::<u8>(), any::<u8>(), 0u8..8, 0usize..4), 1..40),
+        down in proptest::collection::vec(any::<bool>(), 4),
+    ) {
+        let mut mho = orchestrator();
+        for (port, down) in (0..).zip(down) {
+            give(&mut mho, Input::Link { port: PortIndex(port), up: !down, changes: 2 });
+        }
+        for (origin, target, flags, kind) in frames {
+            let kind = [Kind::Data, Kind::Correction, Kind::Handover, Kind::Control][kind];
+            // From a member that is admitted over a downlink, and the same frame over the pair.
+            let from_below = shimmed(kind, flags, 1 + origin % 2, 256, target);
+            let crossed = flags & DETOURED != 0;
+            for (port, once) in [(2, crossed), (PAIR, true)] {
+                let frame = Input::Frame { port: PortIndex(port), frame: from_below.clone(), received: Instant(1) };
+                let lines = give(&mut mho, frame);
+                let over = lines.iter().filter(|line| line.starts_with("4: ")).count();
+                prop_assert!(over <= usize::from(!once), "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
     fn any_bytes_are_survived(port in 0u16..6, bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
         let mut mho = orchestrator();
         give(&mut mho, Input::Frame { port: PortIndex(port), frame: Frame(bytes), received: Instant(1) });

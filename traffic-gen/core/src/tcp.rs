@@ -99,6 +99,8 @@ pub(crate) struct Endpoint {
     expected: u32,
     /// Sent and not acknowledged, oldest first, each with its place in the stream.
     unacked: VecDeque<(u32, Piece)>,
+    /// When data or a handshake last left for the first time.
+    fresh: Instant,
     /// Rounds that were due before the handshake was done.
     waiting: VecDeque<Round>,
     rto: Duration,
@@ -123,6 +125,7 @@ impl Endpoint {
             next: isn,
             expected: 0,
             unacked: VecDeque::new(),
+            fresh: Instant(0),
             waiting: VecDeque::new(),
             rto: RTO,
             deadline: None,
@@ -180,11 +183,9 @@ impl Endpoint {
         }
         self.rto = (self.rto * 2).min(RTO_MAX);
         self.deadline = (!self.unacked.is_empty()).then(|| now + self.rto);
-        for &(sequence, piece) in self.unacked.iter().take(BURST) {
-            // What left at this very instant was not lost yet.
-            if matches!(piece, Piece::Data(round) if round.intended >= now) {
-                continue;
-            }
+        // What left at this very instant was not lost yet: it is the youngest.
+        let old = self.unacked.len() - usize::from(self.fresh == now && !self.unacked.is_empty());
+        for &(sequence, piece) in self.unacked.iter().take(old.min(BURST)) {
             self.retransmitted += 1;
             out.push(self.segment(sequence, piece, true));
         }
@@ -353,6 +354,7 @@ impl Endpoint {
         let sequence = self.next;
         self.next = sequence.wrapping_add(piece.length());
         self.unacked.push_back((sequence, piece));
+        self.fresh = now;
         if self.deadline.is_none() {
             self.deadline = Some(now + self.rto);
         }

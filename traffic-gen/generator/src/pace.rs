@@ -6,7 +6,7 @@ use scalebed_engine::Instant;
 
 /// Time between two looks under load. A wake-up for each packet costs more than the packet (a wake-up across CPUs takes
 /// 100 us), and a thread under SCHED_FIFO that never sleeps is throttled.
-pub const TICK: Duration = Duration::from_micros(100);
+pub const TICK: Duration = Duration::from_micros(200);
 /// So long after the last frame, sent or received, it still counts as loaded.
 const LOADED: Duration = Duration::from_millis(1);
 /// A loop that ran later than this says so.

@@ -34,7 +34,7 @@ impl Offset {
             let before = read(ClockId::CLOCK_MONOTONIC);
             let real = read(ClockId::CLOCK_REALTIME);
             let after = read(ClockId::CLOCK_MONOTONIC);
-            (after - before, real.saturating_sub(before.midpoint(after)), after)
+            (after.saturating_sub(before), real.saturating_sub(before.midpoint(after)), after)
         };
         let (_, realtime_ahead, taken) = (0..3).map(bracket).min().unwrap_or_default();
         Self { realtime_ahead, taken }
@@ -48,5 +48,35 @@ impl Offset {
 
     pub(crate) const fn to_monotonic(self, real: u64) -> Instant {
         Instant(real.saturating_sub(self.realtime_ahead))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::time::ClockId;
+    use scalebed_engine::Instant;
+
+    use super::{Offset, REFRESH, monotonic, read};
+
+    /// Far above what the bracket is wide, far below what a wrong conversion would give, ns.
+    const SLACK: u64 = 1_000_000;
+
+    #[test]
+    fn a_realtime_stamp_becomes_the_monotonic_instant_of_the_same_moment() {
+        let offset = Offset::now();
+        let before = monotonic().0;
+        let stamp = offset.to_monotonic(read(ClockId::CLOCK_REALTIME)).0;
+        let after = monotonic().0;
+        assert!(before <= stamp + SLACK && stamp <= after + SLACK, "{before} {stamp} {after}");
+    }
+
+    #[test]
+    fn a_wrong_distance_is_read_again_after_a_second_and_not_before() {
+        let mut offset = Offset { realtime_ahead: 7, taken: 1000 };
+        offset.refresh(Instant(1000 + REFRESH - 1));
+        assert_eq!(offset.realtime_ahead, 7);
+        offset.refresh(Instant(1000 + REFRESH));
+        let fresh = Offset::now();
+        assert!(offset.realtime_ahead.abs_diff(fresh.realtime_ahead) < SLACK, "{offset:?} {fresh:?}");
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 
 mod batch;
 pub mod clock;
+mod losses;
 mod memory;
 mod packet;
 mod pnet;
@@ -13,6 +14,7 @@ mod sys;
 mod wait;
 
 pub use batch::{BATCH, FrameBatch, LONGEST, Slot};
+pub use losses::Unsent;
 pub use memory::MemoryPort;
 pub use packet::PacketPort;
 pub use pnet::PnetPort;
@@ -37,8 +39,9 @@ pub trait Port {
     /// The port fails for good. An interface that goes down is not a failure: frames come again when it is up.
     fn recv(&mut self, into: &mut FrameBatch) -> io::Result<()>;
 
-    /// Sends every frame of the batch and clears it. What the other side of the port does not take is counted by the
-    /// backend, never silently lost. Never blocks.
+    /// Sends every frame of the batch and clears it. What the kernel (or the other port) does not take is counted by the
+    /// backend with its reason, and the frames behind it go. What it takes may still be lost on the way: with the other
+    /// end of the cable down, it counts the frame as the interface's `tx_dropped` and says nothing. Never blocks.
     ///
     /// # Errors
     /// The port fails for good.

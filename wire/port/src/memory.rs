@@ -6,6 +6,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::batch::FrameBatch;
+use crate::losses::{Reason, Unsent};
 use crate::{Capabilities, Port};
 
 /// Frames that a queue holds at most; further ones are counted as unsent.
@@ -18,7 +19,7 @@ type Queue = Rc<RefCell<VecDeque<Vec<u8>>>>;
 pub struct MemoryPort {
     incoming: Queue,
     outgoing: Queue,
-    unsent: u64,
+    unsent: Unsent,
 }
 
 impl MemoryPort {
@@ -29,13 +30,19 @@ impl MemoryPort {
     #[must_use]
     pub fn pair() -> (Self, Self) {
         let (a, b) = (Queue::default(), Queue::default());
-        let one = Self { incoming: Rc::clone(&a), outgoing: Rc::clone(&b), unsent: 0 };
-        (one, Self { incoming: b, outgoing: a, unsent: 0 })
+        let one = Self { incoming: Rc::clone(&a), outgoing: Rc::clone(&b), unsent: Unsent::default() };
+        (one, Self { incoming: b, outgoing: a, unsent: Unsent::default() })
     }
 
     /// Frames that found the other's queue full.
     #[must_use]
     pub const fn unsent(&self) -> u64 {
+        self.unsent.total()
+    }
+
+    /// The same, by reason.
+    #[must_use]
+    pub const fn unsent_by(&self) -> Unsent {
         self.unsent
     }
 }
@@ -58,7 +65,7 @@ impl Port for MemoryPort {
             if queue.len() < QUEUE {
                 queue.push_back(slot.bytes().to_vec());
             } else {
-                self.unsent += 1;
+                self.unsent.count(Reason::QueueFull);
             }
         }
         batch.clear();

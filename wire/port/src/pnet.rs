@@ -2,18 +2,24 @@
 //! 802.1Q tags.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd as _, OwnedFd};
 use std::time::Duration;
 
+use nix::sys::socket::sockopt::SocketError;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socket};
 use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender, channel, interfaces};
 
 use crate::batch::FrameBatch;
+use crate::losses::{Reason, Unsent};
 use crate::{Capabilities, Port};
 
 /// A port on an interface of the namespace that it was opened in.
 pub struct PnetPort {
     sender: Box<dyn DataLinkSender>,
     receiver: Box<dyn DataLinkReceiver>,
-    unsent: u64,
+    socket: OwnedFd,
+    unsent: Unsent,
+    cut: u64,
 }
 
 impl std::fmt::Debug for PnetPort {
@@ -33,10 +39,17 @@ impl PnetPort {
     pub fn open(interface: &str) -> io::Result<Self> {
         let found = interfaces().into_iter().find(|one| one.name == interface);
         let found = found.ok_or_else(|| io::Error::other(format!("no interface {interface}")))?;
-        // The shortest wait that the channel takes: a read of it blocks otherwise.
-        let config = Config { read_timeout: Some(Duration::from_micros(1)), ..Config::default() };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        // A socket of ours: the channel gives its own to nobody, so that one could neither wait for it nor clear it.
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
+        let theirs = socket.try_clone()?.into_raw_fd();
+        // The shortest waits that the channel takes: it blocks otherwise.
+        let wait = Some(Duration::from_micros(1));
+        let config = Config { read_timeout: wait, write_timeout: wait, socket_fd: Some(theirs), ..Config::default() };
         match channel(&found, config)? {
-            Channel::Ethernet(sender, receiver) => Ok(Self { sender, receiver, unsent: 0 }),
+            Channel::Ethernet(sender, receiver) => {
+                Ok(Self { sender, receiver, socket, unsent: Unsent::default(), cut: 0 })
+            }
             _ => Err(io::Error::other("pnet gave another kind of channel")),
         }
     }
@@ -44,7 +57,19 @@ impl PnetPort {
     /// Frames that the kernel did not take.
     #[must_use]
     pub const fn unsent(&self) -> u64 {
+        self.unsent.total()
+    }
+
+    /// The same, by reason.
+    #[must_use]
+    pub const fn unsent_by(&self) -> Unsent {
         self.unsent
+    }
+
+    /// Frames that came and were thrown away, being longer than a batch takes.
+    #[must_use]
+    pub const fn cut(&self) -> u64 {
+        self.cut
     }
 }
 
@@ -53,12 +78,15 @@ impl Port for PnetPort {
         into.clear();
         while !into.is_full() {
             match self.receiver.next() {
-                Ok(frame) => {
-                    let _cut_never = into.push(frame);
-                }
+                Ok(frame) => self.cut += u64::from(!into.push(frame)),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => break,
-                Err(error) => return Err(error),
+                // The channel never reads a socket that has an error but no frame: the error would stay for good.
+                Err(error) => match getsockopt(&self.socket, SocketError)? {
+                    libc::ENETDOWN => break,
+                    0 => return Err(error),
+                    other => return Err(io::Error::from_raw_os_error(other)),
+                },
             }
         }
         Ok(())
@@ -66,11 +94,19 @@ impl Port for PnetPort {
 
     fn send(&mut self, batch: &mut FrameBatch) -> io::Result<()> {
         for slot in batch.frames() {
-            if !matches!(self.sender.send_to(slot.bytes(), None), Some(Ok(()))) {
-                self.unsent += 1;
+            match self.sender.send_to(slot.bytes(), None) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => self.unsent.count(Reason::of(&error).ok_or(error)?),
+                None => self.unsent.count(Reason::Refused),
             }
         }
         batch.clear();
         Ok(())
+    }
+}
+
+impl AsFd for PnetPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

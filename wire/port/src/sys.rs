@@ -4,10 +4,28 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use crate::batch::{BATCH, FrameBatch, LONGEST};
+use crate::batch::{BATCH, Slot, TAG};
 
-/// Room for one stamp in a control message.
-const CONTROL: usize = 64;
+/// Room for the control messages of a frame: a stamp takes 32 bytes, what the kernel says of a tag 40.
+const CONTROL: usize = 96;
+
+/// A control area, aligned as its headers want it.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL]);
+
+/// What the kernel says of a received frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arrival {
+    /// Bytes in the buffer.
+    pub length: usize,
+    /// It was longer than the buffer.
+    pub cut: bool,
+    /// CLOCK_REALTIME, ns; 0 if there is none.
+    pub stamp: u64,
+    /// The 802.1Q or 802.1ad tag that the kernel took out.
+    pub tag: Option<[u8; TAG]>,
+}
 
 fn checked(result: libc::c_long) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
@@ -26,15 +44,18 @@ fn set<T>(socket: BorrowedFd<'_>, level: i32, name: i32, value: &T) -> io::Resul
     checked(result.into()).map(drop)
 }
 
-/// Binds a packet socket to an interface: every protocol, promiscuous, nothing of what it sends itself, kernel stamps,
-/// a queue of `queue` bytes.
+/// Binds a packet socket to an interface: every protocol, promiscuous, nothing that goes out there, kernel stamps, tags
+/// told, queues of `queue` bytes.
 pub(crate) fn bind_packet(socket: BorrowedFd<'_>, interface: u32, queue: i32) -> io::Result<()> {
     let index = i32::try_from(interface).map_err(io::Error::other)?;
     set(socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)?;
+    set(socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;
     set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)?;
     // Above the limit of unprivileged sockets where that is permitted, else up to it.
     set(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &queue)
         .or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &queue))?;
+    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &queue)
+        .or_else(|_| set(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, &queue))?;
     let membership = libc::packet_mreq {
         mr_ifindex: index,
         mr_type: u16::try_from(libc::PACKET_MR_PROMISC).map_err(io::Error::other)?,
@@ -53,64 +74,83 @@ pub(crate) fn bind_packet(socket: BorrowedFd<'_>, interface: u32, queue: i32) ->
     checked(result.into()).map(drop)
 }
 
-/// Fills the batch with what has come (recvmmsg(2)); stamps are CLOCK_REALTIME, ns. Never blocks.
-pub(crate) fn receive(socket: BorrowedFd<'_>, batch: &mut FrameBatch, stamps: &mut [u64; BATCH]) -> io::Result<usize> {
-    let mut controls = [[0u8; CONTROL]; BATCH];
+/// Receives what has come into the slots (recvmmsg(2)); gives how many frames that were. Never blocks.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    slots: &mut [Slot],
+    arrivals: &mut [Arrival; BATCH],
+) -> io::Result<usize> {
+    let mut controls = [Control([0; CONTROL]); BATCH];
     // SAFETY: mmsghdr and iovec are plain old data, for which all zeroes is a value.
     let (mut headers, mut pieces): ([libc::mmsghdr; BATCH], [libc::iovec; BATCH]) = unsafe { (zeroed(), zeroed()) };
-    for (index, slot) in batch.slots.iter_mut().enumerate() {
-        pieces[index] = libc::iovec { iov_base: slot.buffer.as_mut_ptr().cast(), iov_len: LONGEST };
+    for (index, slot) in slots.iter_mut().take(BATCH).enumerate() {
+        let room = slot.room();
+        pieces[index] = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
         headers[index].msg_hdr.msg_iov = &raw mut pieces[index];
         headers[index].msg_hdr.msg_iovlen = 1;
-        headers[index].msg_hdr.msg_control = controls[index].as_mut_ptr().cast();
+        headers[index].msg_hdr.msg_control = (&raw mut controls[index]).cast();
         headers[index].msg_hdr.msg_controllen = CONTROL;
     }
-    // SAFETY: every header points at a buffer and a control area that outlive the call and are as long as they say.
+    // SAFETY: every header that is counted points at a buffer and a control area that outlive the call and are as long
+    // as they say.
     let result = unsafe {
-        let count = u32::try_from(BATCH).unwrap_or(0);
+        let count = u32::try_from(slots.len().min(BATCH)).unwrap_or(0);
         libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT, std::ptr::null_mut())
     };
     let count = checked(result.into())?;
-    for (index, header) in headers.iter().take(count).enumerate() {
-        // A frame longer than the buffer is cut by the kernel; its length here is what was kept.
-        batch.slots[index].length = (header.msg_len as usize).min(LONGEST);
-        stamps[index] = stamp(&header.msg_hdr);
+    for (arrival, header) in arrivals.iter_mut().zip(&headers).take(count) {
+        let cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        *arrival = Arrival { length: header.msg_len as usize, cut, ..told(&header.msg_hdr) };
     }
     Ok(count)
 }
 
-/// The SCM_TIMESTAMPNS stamp of a message, CLOCK_REALTIME ns; 0 if there is none.
-fn stamp(header: &libc::msghdr) -> u64 {
+/// The stamp and the tag that a received message's control area tells.
+fn told(header: &libc::msghdr) -> Arrival {
+    let mut arrival = Arrival::default();
     // SAFETY: the header was filled by the kernel; the macros stay inside its control area.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
-        // SAFETY: not null, so it points at a whole control message of the area.
+        // SAFETY: not null, so it points at a whole control message of the area, which is aligned for it.
         let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
-        if level == libc::SOL_SOCKET && kind == libc::SCM_TIMESTAMPNS {
-            // SAFETY: a message of this type carries a timespec; it may be unaligned.
+        if (level, kind) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+            // SAFETY: a message of this type carries a timespec.
             let time = unsafe { libc::CMSG_DATA(message).cast::<libc::timespec>().read_unaligned() };
-            return time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs();
+            arrival.stamp = time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs();
+        } else if (level, kind) == (libc::SOL_PACKET, libc::PACKET_AUXDATA) {
+            // SAFETY: a message of this type carries a tpacket_auxdata.
+            let extra = unsafe { libc::CMSG_DATA(message).cast::<libc::tpacket_auxdata>().read_unaligned() };
+            arrival.tag = tag(&extra);
         }
         // SAFETY: as for the first one.
         message = unsafe { libc::CMSG_NXTHDR(header, message) };
     }
-    0
+    arrival
 }
 
-/// Sends the frames from `batch.done` on (sendmmsg(2)); gives how many the kernel took. Never blocks.
-pub(crate) fn send(socket: BorrowedFd<'_>, batch: &FrameBatch) -> io::Result<usize> {
+fn tag(extra: &libc::tpacket_auxdata) -> Option<[u8; TAG]> {
+    let both = libc::TP_STATUS_VLAN_VALID | libc::TP_STATUS_VLAN_TPID_VALID;
+    (extra.tp_status & both == both).then(|| {
+        let ([a, b], [c, d]) = (extra.tp_vlan_tpid.to_be_bytes(), extra.tp_vlan_tci.to_be_bytes());
+        [a, b, c, d]
+    })
+}
+
+/// Sends the frames in order (sendmmsg(2)); gives how many the kernel took before one that it did not. An error is that
+/// of the first frame. Never blocks.
+pub(crate) fn send(socket: BorrowedFd<'_>, slots: &[Slot]) -> io::Result<usize> {
     // SAFETY: mmsghdr and iovec are plain old data, for which all zeroes is a value.
     let (mut headers, mut pieces): ([libc::mmsghdr; BATCH], [libc::iovec; BATCH]) = unsafe { (zeroed(), zeroed()) };
-    let open = &batch.slots[batch.done..batch.used];
-    for (index, slot) in open.iter().enumerate() {
+    for (index, slot) in slots.iter().take(BATCH).enumerate() {
+        let frame = slot.bytes();
         // The kernel only reads what is sent.
-        pieces[index] = libc::iovec { iov_base: slot.buffer.as_ptr().cast_mut().cast(), iov_len: slot.length };
+        pieces[index] = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
         headers[index].msg_hdr.msg_iov = &raw mut pieces[index];
         headers[index].msg_hdr.msg_iovlen = 1;
     }
-    // SAFETY: every header points at a buffer that outlives the call and is as long as it says.
+    // SAFETY: every header that is counted points at a buffer that outlives the call and is as long as it says.
     let result = unsafe {
-        let count = u32::try_from(open.len()).unwrap_or(0);
+        let count = u32::try_from(slots.len().min(BATCH)).unwrap_or(0);
         libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT)
     };
     checked(result.into())

@@ -38,3 +38,31 @@ pub fn wait(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Rea
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+
+    use super::{Ready, wait};
+    use crate::clock::monotonic;
+
+    #[test]
+    fn the_place_that_is_ready_is_told() {
+        let (idle, _other) = UnixDatagram::pair().expect("sockets");
+        let (busy, sender) = UnixDatagram::pair().expect("sockets");
+        sender.send(b"x").expect("sent");
+        let ready = wait(&[idle.as_fd(), busy.as_fd()], None).expect("a wait");
+        assert_eq!((ready.is(0), ready.is(1), ready.is(2), ready.any()), (false, true, false, true));
+    }
+
+    #[test]
+    fn a_wait_for_nothing_ends_after_its_time_and_not_before() {
+        const TIME: Duration = Duration::from_micros(1500);
+        let (idle, _other) = UnixDatagram::pair().expect("sockets");
+        let before = monotonic();
+        assert_eq!(wait(&[idle.as_fd()], Some(TIME)).expect("a wait"), Ready(vec![false]));
+        assert!(monotonic().since(before) >= TIME);
+    }
+}

@@ -1,0 +1,138 @@
+//! What backends do when something does not work.
+
+use std::time::Duration;
+
+use pnet_datalink::{Channel, Config, channel, interfaces};
+use scalebed_port::{MemoryPort, PacketPort, PnetPort, clock};
+
+use crate::bench::{Backend, MTU, frame, ip, receive, receive_all, send};
+
+/// For a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub fn full_memory(a: &mut MemoryPort, b: &mut MemoryPort) {
+    const SENT: usize = 5000;
+    send(a, &(0..SENT).map(|number| frame(number, 60)).collect::<Vec<_>>());
+    let queued = SENT - usize::try_from(a.unsent()).expect("a count");
+    assert!(queued < SENT, "the queue is bounded");
+    let arrived = receive_all(b, queued);
+    assert_eq!((arrived.len(), a.unsent_by().queue_full), (queued, a.unsent()));
+    assert_eq!(arrived[queued - 1].0, frame(queued - 1, 60), "the youngest are lost");
+}
+
+pub fn full_queue(a: &mut PacketPort, b: &mut PacketPort) {
+    // 32 MiB by the kernel's reckoning, 768 bytes a short frame: 43,700 fit.
+    const SENT: usize = 60_000;
+    let some: Vec<_> = (0..1000).map(|number| frame(number, 60)).collect();
+    (0..SENT / some.len()).for_each(|_| send(a, &some));
+    assert_eq!(a.unsent(), 0);
+    let dropped = usize::try_from(b.dropped().expect("a count")).expect("a count");
+    assert!(dropped > 0, "the queue is bounded");
+    assert_eq!(receive_all(b, SENT - dropped).len() + dropped, SENT, "every frame is accounted for");
+    assert_eq!(receive(b), vec![]);
+    assert_eq!(b.dropped().expect("a count"), dropped as u64, "the count stays");
+}
+
+/// Frames longer than the MTU, and shorter than a header, between good ones.
+pub fn refused<B: Backend>(a: &mut B, b: &mut B) {
+    send(a, &[frame(0, 60), frame(1, MTU + 15), frame(2, 60), frame(3, 13), frame(4, 60)]);
+    let arrived: Vec<_> = receive_all(b, 3).into_iter().map(|(bytes, _)| bytes).collect();
+    assert_eq!(arrived, [frame(0, 60), frame(2, 60), frame(4, 60)]);
+    assert_eq!(a.unsent(), 2);
+}
+
+/// A backend that counts what is longer than a slot of a batch.
+pub trait Cut: Backend {
+    fn cut(&self) -> u64;
+}
+
+impl Cut for PacketPort {
+    fn cut(&self) -> u64 {
+        Self::cut(self)
+    }
+}
+
+impl Cut for PnetPort {
+    fn cut(&self) -> u64 {
+        Self::cut(self)
+    }
+}
+
+pub fn too_long<B: Cut>(_: &mut B, b: &mut B) {
+    ip("link set port-a mtu 4000");
+    ip("link set port-b mtu 4000");
+    let interface = interfaces().into_iter().find(|interface| interface.name == "port-a").expect("a");
+    let Channel::Ethernet(mut sender, _) = channel(&interface, Config::default()).expect("a channel") else {
+        panic!("another kind of channel")
+    };
+    for (number, length) in [(0, 60), (1, 3000), (2, 2048), (3, 2049)] {
+        sender.send_to(&frame(number, length), None).expect("a frame").expect("sent");
+    }
+    let arrived: Vec<_> = receive_all(b, 2).into_iter().map(|(bytes, _)| bytes).collect();
+    assert_eq!(arrived, [frame(0, 60), frame(2, 2048)]);
+    receive(b);
+    assert_eq!(b.cut(), 2);
+}
+
+/// Sends from one to the other until a frame comes through: a carrier takes effect a moment after its interface.
+fn until_through<B: Backend>(from: &mut B, to: &mut B) -> bool {
+    let end = clock::monotonic() + PATIENCE;
+    while clock::monotonic() < end {
+        send(from, &[frame(7, 60)]);
+        to.pause(Duration::from_millis(20));
+        if !receive(to).is_empty() {
+            return true;
+        }
+    }
+    false
+}
+
+pub fn flap<B: Backend>(a: &mut B, b: &mut B) {
+    assert!(until_through(a, b) && until_through(b, a));
+    for round in 1..=3 {
+        ip("link set port-a down");
+        receive(a);
+        assert!(!a.pause(Duration::from_millis(20)), "a loop that waits for a port that is down must not spin");
+        let before = a.unsent();
+        send(a, &[frame(1, 60), frame(2, 60), frame(3, 60)]);
+        assert_eq!(a.unsent() - before, 3, "what a port that is down was given");
+        assert_eq!((receive(a), receive(b)), (vec![], vec![]));
+        ip("link set port-a up");
+        assert!(until_through(a, b) && until_through(b, a), "round {round}");
+        let before = (a.unsent(), b.unsent());
+        send(a, &[frame(4, 60)]);
+        send(b, &[frame(5, 60)]);
+        assert_eq!(receive_all(b, 1)[0].0, frame(4, 60));
+        assert_eq!(receive_all(a, 1)[0].0, frame(5, 60));
+        assert_eq!((a.unsent(), b.unsent()), before);
+    }
+}
+
+/// Nobody read the port while it was down: the error that is left in the socket is not the next frame's.
+pub fn stale_error(a: &mut PacketPort, b: &mut PacketPort) {
+    ip("link set port-a down");
+    ip("link set port-a up");
+    send(a, &[frame(1, 60), frame(2, 60)]);
+    assert_eq!((receive_all(b, 2).len(), a.unsent()), (2, 0));
+    ip("link set port-a down");
+    send(a, &[frame(3, 60)]);
+    assert_eq!((a.unsent(), a.unsent_by().link_down), (1, 1));
+    assert_eq!(a.unsent_by().reasons()[0], ("link-down", 1));
+}
+
+/// Another socket on the same interface (a tap, a stack that is not cut) is no cable.
+pub fn neighbour(a: &mut PacketPort, b: &mut PacketPort) {
+    let mut other = PacketPort::open("port-a").expect("a second port there");
+    send(&mut other, &[frame(1, 60)]);
+    assert_eq!(receive_all(b, 1).len(), 1);
+    assert_eq!(receive(a), vec![], "what goes out there did not come in there");
+}
+
+/// As with a card: what is sent while the other end is down is taken, and lost on the way.
+pub fn no_carrier<B: Backend>(a: &mut B, b: &mut B) {
+    ip("link set port-a down");
+    send(b, &[frame(1, 60)]);
+    assert_eq!(b.unsent(), 0);
+    ip("link set port-a up");
+    assert_eq!(receive(a), vec![]);
+}
