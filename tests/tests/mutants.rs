@@ -58,7 +58,12 @@ fn outside() -> NetworkId {
 
 #[test]
 fn an_asymmetric_hash_is_caught_by_dealing() {
-    let record = judged("maestro/steady", |lab| lab.group.distribution = DistributionMode::User, as_it_is(), Ablations::default());
+    let record = judged(
+        "maestro/steady",
+        |lab| lab.group.distribution = DistributionMode::User,
+        as_it_is(),
+        Ablations::default(),
+    );
     caught(&record, "dealing");
 }
 

@@ -59,6 +59,8 @@ named! {
         Local = "local-not-served",
         /// The policy does not accept it.
         Policy = "policy-drop",
+        /// Its source does not live where it entered: answers would leave elsewhere.
+        Spoofed = "spoofed-source",
         /// There is no route.
         NoRoute = "no-route",
         /// This member's NAT ports are all in use.

@@ -18,6 +18,9 @@ use crate::waiting::For;
 /// A next hop that does not answer is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Neighbours that are kept at most: those of a /16.
+const NEIGHBOURS: usize = 65_536;
+
 impl Gateway {
     /// The network that an address is reached by, and its next hop.
     pub(crate) fn egress(&self, address: IpAddr) -> Option<(NetworkId, Ipv4Addr)> {
@@ -43,6 +46,16 @@ impl Gateway {
         let Some(src) = self.own_mac(network) else { return Fate::Dropped(Reason::NoRoute) };
         rewrite::set_macs(packet.frame.bytes_mut(), dst, src);
         self.to_network(network, packet.frame, Some(packet.port))
+    }
+
+    /// Sends a frame of this member's own to a next hop. False: the hop is not known yet (it is asked), or no port is up.
+    pub(crate) fn send_own(&mut self, network: NetworkId, hop: Ipv4Addr, mut frame: Frame, port: u16) -> bool {
+        let (Some(&dst), Some(src)) = (self.neighbours.get(&(network, hop)), self.own_mac(network)) else {
+            self.ask_neighbour(network, hop);
+            return false;
+        };
+        rewrite::set_macs(frame.bytes_mut(), dst, src);
+        self.to_network(network, frame, Some(port)) == Fate::Sent
     }
 
     /// The MAC that this member sends with on a network: the cluster's; of an ElasticXL member that is not the pivot its
@@ -154,7 +167,9 @@ impl Gateway {
 
     /// Takes a neighbour in and sends what waited for it.
     pub(crate) fn install_neighbour(&mut self, network: NetworkId, address: Ipv4Addr, mac: Mac) {
-        self.neighbours.insert((network, address), mac);
+        if self.neighbours.len() < NEIGHBOURS || self.neighbours.contains_key(&(network, address)) {
+            self.neighbours.insert((network, address), mac);
+        }
         self.asked.remove(&(network, address));
         for packet in self.waiting.take(For::Neighbour(network, address.into())) {
             let fate = self.to_hop(network, address, packet);

@@ -8,7 +8,7 @@ use scalebed_cluster::wrap::Envelope;
 use scalebed_cluster::{ClusterMember, NodeConfig, Step};
 use scalebed_distribution::{Facing, Policy};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Role, Status};
-use scalebed_frame::control::{MemberState, Reassembler};
+use scalebed_frame::control::{Admitted, MemberState, Reassembler};
 use scalebed_frame::{Bucket, Flow, Incarnation, Mac, MemberId, NetworkId};
 use scalebed_topologies::lab::{Architecture, Network, NetworkRole};
 
@@ -53,6 +53,8 @@ pub struct Gateway {
     pub(crate) reassembler: Reassembler,
     pub(crate) counters: Counters,
     pub(crate) joining: Option<Joining>,
+    /// Who was admitted when the table was walked last.
+    pub(crate) served: Vec<Admitted>,
     announce: Option<(usize, Instant)>,
     message_id: u32,
     ready: bool,
@@ -84,6 +86,7 @@ impl Gateway {
             reassembler: Reassembler::default(),
             counters: Counters::default(),
             joining: None,
+            served: Vec::new(),
             announce: None,
             message_id: 0,
             ready: false,

@@ -52,7 +52,7 @@ impl Gateway {
             Network::Arp(arp) => self.arp(shim.network, &arp),
             Network::Ip(ip) => {
                 let packet = Packet::new(frame, view, ip, shim.network, port);
-                self.packet(packet, view.dst)
+                self.packet(packet)
             }
             Network::Other => Fate::Dropped(Reason::UnknownEthertype),
             Network::Malformed => Fate::Dropped(Reason::Malformed),
@@ -130,7 +130,7 @@ impl Gateway {
     }
 
     /// An IP packet, wherever it came from.
-    pub(crate) fn packet(&mut self, packet: Packet, dst: Mac) -> Fate {
+    pub(crate) fn packet(&mut self, packet: Packet) -> Fate {
         use scalebed_frame::view::Fragment;
         if packet.ip.fragment != Fragment::Whole {
             return Fate::Dropped(Reason::Fragment);
@@ -141,7 +141,6 @@ impl Gateway {
         if !packet.is_tracked() {
             return Fate::Dropped(Reason::Untracked);
         }
-        let _ = dst;
         self.route(packet)
     }
 }

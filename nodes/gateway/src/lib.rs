@@ -18,5 +18,8 @@ mod table;
 mod tracking;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 pub use counters::{Count, Fate, Reason};
 pub use engine::Gateway;

@@ -31,6 +31,8 @@ pub(crate) struct Packet {
     pub(crate) generation: u32,
     /// Since when it waits, if it did.
     pub(crate) since: Option<Instant>,
+    /// Were the others asked for its connection already?
+    pub(crate) asked: bool,
 }
 
 impl Packet {
@@ -49,6 +51,7 @@ impl Packet {
             hop: shim.map_or(0, |shim| shim.hop),
             generation: shim.map_or(0, |shim| shim.generation),
             since: None,
+            asked: false,
         }
     }
 

@@ -23,7 +23,7 @@ impl Gateway {
     /// The pivot's decision: the connections that it knows, then the matrix (`sticky: hash`: the matrix alone).
     pub(crate) fn decide(&mut self, packet: Packet) -> Fate {
         if self.is_local(&packet) {
-            return self.packet(packet, Mac::ZERO);
+            return self.packet(packet);
         }
         let bucket = self.bucket(&packet.flow, packet.ip.has_ports(), packet.network);
         let known = self.table.find(&packet.flow).and_then(|(id, _)| self.table.get(id));
@@ -32,7 +32,7 @@ impl Gateway {
         let heir = known.filter(|_| sticky).and_then(|one| self.view.owner(one.bucket));
         match by_table.or(heir).or_else(|| self.view.owner(bucket)) {
             Some(owner) if owner != self.view.id => self.hand_over(owner, packet),
-            Some(_) => self.packet(packet, Mac::ZERO),
+            Some(_) => self.packet(packet),
             None => Fate::Dropped(Reason::NoMatrix),
         }
     }
@@ -115,8 +115,8 @@ impl Gateway {
     /// "Who knows this tuple?" Asked once, of everybody; the packet waits for 20 ms at most.
     fn ask(&mut self, packet: Packet) -> Fate {
         let flow = packet.flow;
-        // One that waited before is not held again: nobody knew.
-        if packet.since.is_some() {
+        // One that was asked for is not held again: nobody knew.
+        if packet.asked {
             return Fate::Dropped(Reason::OutOfState);
         }
         let others: Vec<MemberId> = self.view.others().collect();
@@ -135,6 +135,10 @@ impl Gateway {
     /// A first packet that this member owns: policy, route, translation, and a connection.
     fn create(&mut self, bucket: Bucket, packet: Packet) -> Fate {
         let flow = packet.flow;
+        let ours = self.config.networks.iter().any(|network| flow.src == network.cluster_ip);
+        if ours || self.egress(flow.src).is_none_or(|(network, _)| network != packet.network) {
+            return Fate::Dropped(Reason::Spoofed);
+        }
         if !rulebase::accepts(&self.config.group.rules, &flow) {
             return Fate::Dropped(Reason::Policy);
         }
@@ -206,6 +210,7 @@ impl Gateway {
             Verdict::Pass(track) => track,
         };
         if packet.ip.ttl <= 1 {
+            self.time_exceeded(&packet);
             return Fate::Dropped(Reason::Ttl);
         }
         let out = match way {
@@ -231,6 +236,22 @@ impl Gateway {
         let Some((network, hop)) = self.egress(out.dst) else { return Fate::Dropped(Reason::NoRoute) };
         debug_assert_eq!(network, left, "routes do not change in a run");
         self.to_hop(network, hop, packet)
+    }
+
+    /// Tells the source that its packet died here (RFC 792): header and 8 bytes of what it sent, from our address there.
+    fn time_exceeded(&mut self, packet: &Packet) {
+        let Some(here) = self.network(packet.network).map(|network| network.cluster_ip) else { return };
+        let Some((network, hop)) = self.egress(packet.flow.src) else { return };
+        let quoted_to = packet.ip.end.min(packet.ip.l4 + 8);
+        let mut rest = vec![0; 4];
+        rest.extend_from_slice(packet.frame.bytes().get(packet.l3..quoted_to).unwrap_or_default());
+        let envelope = build::Envelope { src: Mac::ZERO, dst: Mac::ZERO, ttl: 64, identification: 0 };
+        let flow = Flow { protocol: Protocol::ICMP, src: here.into(), dst: packet.flow.src, src_port: 0, dst_port: 0 };
+        let frame = build::icmp(envelope, flow, 11, 0, &rest);
+        // It is our own, not one that came in: it does not wait for a neighbour, the next one finds it.
+        if self.send_own(network, hop, frame, packet.port) {
+            self.counters.one(Count::TimeExceeded);
+        }
     }
 
     /// An echo request to the cluster is answered where it lands; nothing else is served.

@@ -125,8 +125,11 @@ impl Gateway {
         let delay = Duration::from_millis(self.config.group.sync_delay_ms.into());
         let old = self.now.since(connection.born) >= delay;
         let (back, backup) = (self.return_member(connection), self.backup(connection).filter(|_| old));
+        // A binding that was taken over uses a port of another's range: that member must know until it ends.
+        let range = self.nat.range_owner(connection.reverse.dst, connection.reverse.dst_port);
+        let range = range.filter(|&member| member != self.view.id);
         let mut told = false;
-        for member in [back, backup].into_iter().flatten() {
+        for member in [back, backup, range].into_iter().flatten() {
             told |= self.tell(id, member);
         }
         told
@@ -138,20 +141,38 @@ impl Gateway {
         let mut free = self.waiting.take_generations(counter);
         let view = &self.view;
         free.extend(self.waiting.take_activated(|bucket| view.place(bucket).is_some_and(|place| place.may_own)));
+        self.streams.drop_unless(&self.served, &self.view.admitted);
+        self.served.clone_from(&self.view.admitted);
         if !self.view.fenced {
-            self.counters.one(Count::Walks);
-            for slot in 0..self.table.slots() {
-                if let Some(id) = self.table.at(slot) {
-                    self.counters.one(Count::Walked);
-                    if self.share(id) {
-                        self.counters.one(Count::Resynced);
-                    }
-                }
-            }
+            self.walk();
         }
         for packet in free {
             let fate = self.route(packet);
             self.counters.settle(fate);
+        }
+    }
+
+    /// Who is gone needs nothing more. What the dead owned is its heir's: this member's own from Activate on, so that it
+    /// has a backup before its next packet comes; of another it is told, who may not have it (a young asymmetric one).
+    fn walk(&mut self) {
+        self.counters.one(Count::Walks);
+        for slot in 0..self.table.slots() {
+            let Some(id) = self.table.at(slot) else { continue };
+            self.counters.one(Count::Walked);
+            let view = &self.view;
+            let Some(connection) = self.table.get_mut(id) else { continue };
+            connection.told.retain(|told| view.admits(told.member, told.life));
+            let orphan = !view.admits(connection.owner, connection.life);
+            let heir = view.place(connection.bucket).map(|place| (place.assignment.owner, place.may_own));
+            let told = match heir {
+                Some((heir, _)) if orphan && heir != view.id => self.tell(id, heir),
+                Some((_, true)) if orphan => {
+                    self.take_over(id);
+                    false
+                }
+                Some(_) | None => self.share(id),
+            };
+            self.counters.add(Count::Resynced, u64::from(told));
         }
     }
 
@@ -192,10 +213,14 @@ impl Gateway {
 
     /// An owned connection ends: those who have a copy bury theirs too.
     pub(crate) fn end(&mut self, id: Id) {
+        // The end is newer than every entry, here as at those who were told: a next connection of the tuple starts above.
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.version.counter += 1;
+        }
         let Some(connection) = self.table.remove(id, Some(self.now)) else { return };
         self.nat.free(connection.reverse.dst, connection.reverse.dst_port);
         self.counters.one(Count::Deleted);
-        let version = Version { counter: connection.version.counter + 1, ..connection.version };
+        let version = connection.version;
         for told in connection.told {
             self.push(told.member, Item::Delete { forward: connection.forward, version });
         }
@@ -341,9 +366,16 @@ impl Gateway {
         }
         let ports = entry.forward.protocol != scalebed_frame::Protocol(0);
         let back = self.bucket(&entry.reverse, ports, entry.left);
-        self.nat.reserve(entry.reverse.dst, entry.reverse.dst_port);
+        // A copy in the way of its return tuple is of a connection that ended; its Delete is still on its way.
+        if let Some((id, _)) = self.table.find(&entry.reverse)
+            && self.table.get(id).is_some_and(|known| !self.owns(known))
+        {
+            self.forget(id);
+        }
         if self.table.insert(Connection::of_entry(entry, back, self.now)).is_err() {
             self.counters.one(Count::SyncRxConflict);
+        } else {
+            self.nat.reserve(entry.reverse.dst, entry.reverse.dst_port);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use scalebed_engine::Instant;
+use scalebed_frame::control::Admitted;
 use scalebed_frame::sync::{Item, SyncMessage};
 use scalebed_frame::{Incarnation, MemberId};
 
@@ -96,6 +97,18 @@ impl Streams {
             // What was queued before it was ever heard still goes out.
             if first {
                 peer.sender.queue = queue;
+            }
+        }
+    }
+
+    /// Members that were admitted before and are not now get nothing more: what waits for them is dropped.
+    pub(crate) fn drop_unless(&mut self, before: &[Admitted], now: &[Admitted]) {
+        for gone in before.iter().filter(|one| !now.contains(one)) {
+            let same = |peer: &&mut Peer| peer.sender.life == Some(gone.incarnation);
+            if let Some(peer) = self.peers.get_mut(&gone.member).filter(same) {
+                peer.sender.queue.clear();
+                peer.sender.flying.clear();
+                peer.sender.dirty = false;
             }
         }
     }

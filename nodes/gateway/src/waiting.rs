@@ -62,9 +62,11 @@ impl Waiting {
         if self.frames.len() >= CAPACITY {
             return false;
         }
-        // A packet that waits a second time does not get its time again.
-        let until = packet.since.unwrap_or(now) + what.limit();
-        let packet = Packet { since: Some(packet.since.unwrap_or(now)), ..packet };
+        // A packet that waits a second time does not get its time again; for an answer it waits only once anyway.
+        let since = packet.since.unwrap_or(now);
+        let asked = matches!(what, For::Answer(_));
+        let until = if asked { now } else { since } + what.limit();
+        let packet = Packet { since: Some(since), asked: packet.asked || asked, ..packet };
         self.next += 1;
         self.frames.insert((what, self.next), (packet, until));
         self.deadlines.insert((until, what, self.next));

@@ -2,6 +2,9 @@
 //! one that is decides for everybody what goes to whom (`scalebed_gateway`'s `decide`), hands it over, and after a
 //! takeover starts from the entries that sync gave it.
 
+#[cfg(test)]
+mod tests;
+
 use scalebed_cluster::NodeConfig;
 use scalebed_engine::{Engine, Input, Instant, Output};
 use scalebed_gateway::Gateway;

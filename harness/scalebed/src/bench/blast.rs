@@ -46,7 +46,10 @@ pub fn search(chain: &mut Chain) -> Result<Rate, Failure> {
     while bad / good > CLOSE {
         let rate = f64::sqrt(good * bad);
         let (sent, got, cpu_us) = trial(chain, rate)?;
-        if sent > 0 && (sent - got.min(sent)) as f64 <= LOSS * sent as f64 && sent as f64 >= rate * TRIAL.as_secs_f64() * 0.97 {
+        if sent > 0
+            && (sent - got.min(sent)) as f64 <= LOSS * sent as f64
+            && sent as f64 >= rate * TRIAL.as_secs_f64() * 0.97
+        {
             good = rate;
             best = Rate { rate: sent as f64 / TRIAL.as_secs_f64(), cpu_us };
         } else {
@@ -62,8 +65,10 @@ fn trial(chain: &mut Chain, rate: f64) -> Result<(u64, u64, Vec<(String, f64)>),
     let got = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let sandbox = chain.sandbox();
-    let mut out = sandbox.run_in(chain.sender, || PacketPort::open("inside")).map_err(|e| broke(&e))?.map_err(|e| broke(&e))?;
-    let into = sandbox.run_in(chain.sender, || PacketPort::open("outside")).map_err(|e| broke(&e))?.map_err(|e| broke(&e))?;
+    let mut out =
+        sandbox.run_in(chain.sender, || PacketPort::open("inside")).map_err(|e| broke(&e))?.map_err(|e| broke(&e))?;
+    let into =
+        sandbox.run_in(chain.sender, || PacketPort::open("outside")).map_err(|e| broke(&e))?.map_err(|e| broke(&e))?;
     let (count, end) = (Arc::clone(&got), Arc::clone(&stop));
     let sink = std::thread::spawn(move || receive(into, &count, &end));
     let before = chain.cpu();
@@ -74,7 +79,8 @@ fn trial(chain: &mut Chain, rate: f64) -> Result<(u64, u64, Vec<(String, f64)>),
     stop.store(true, Ordering::Relaxed);
     sink.join().map_err(|_| broke(&"the sink panicked"))?.map_err(|error| broke(&error))?;
     let after = chain.cpu();
-    let each = before.into_iter().zip(after).map(|((name, a), (_, b))| (name, (b - a) as f64 / 1000.0 / sent.max(1) as f64));
+    let each =
+        before.into_iter().zip(after).map(|((name, a), (_, b))| (name, (b - a) as f64 / 1000.0 / sent.max(1) as f64));
     Ok((sent, got.load(Ordering::Relaxed), each.collect()))
 }
 
@@ -86,7 +92,11 @@ fn frame(gateway: Mac, connection: u16) -> Frame {
         src_port: 10_000 + connection,
         dst_port: PORT,
     };
-    build::udp(Envelope { src: Mac::host(1), dst: gateway, ttl: 64, identification: connection }, flow, &[0x5b; PAYLOAD])
+    build::udp(
+        Envelope { src: Mac::host(1), dst: gateway, ttl: 64, identification: connection },
+        flow,
+        &[0x5b; PAYLOAD],
+    )
 }
 
 /// Sends on an absolute schedule, in batches.

@@ -52,9 +52,24 @@ impl Chain {
         let network = |role| lab.role(role).ok_or_else(|| failed(&"no such network"));
         let (inside, outside) = (network(NetworkRole::Inside)?, network(NetworkRole::Outside)?);
         let member = lab.members()[0];
-        cable(&mut sandbox, (sender, ("inside".to_owned(), Mac::host(0x0300_0001))), (mho, port("mho1", PortRole::Uplink(inside.id))?), 1500)?;
-        cable(&mut sandbox, (sender, ("outside".to_owned(), Mac::host(0x0300_0002))), (mho, port("mho1", PortRole::Uplink(outside.id))?), 1500)?;
-        cable(&mut sandbox, (mho, port("mho1", PortRole::DownlinkTo(member))?), (sgm, port("sgm-1-01", PortRole::Downlink(MhoId(1)))?), 1600)?;
+        cable(
+            &mut sandbox,
+            (sender, ("inside".to_owned(), Mac::host(0x0300_0001))),
+            (mho, port("mho1", PortRole::Uplink(inside.id))?),
+            1500,
+        )?;
+        cable(
+            &mut sandbox,
+            (sender, ("outside".to_owned(), Mac::host(0x0300_0002))),
+            (mho, port("mho1", PortRole::Uplink(outside.id))?),
+            1500,
+        )?;
+        cable(
+            &mut sandbox,
+            (mho, port("mho1", PortRole::DownlinkTo(member))?),
+            (sgm, port("sgm-1-01", PortRole::Downlink(MhoId(1)))?),
+            1600,
+        )?;
         let programs = run::programs_beside_this_one()?;
         let mut processes = Vec::new();
         for (name, ns) in [("mho1", mho), ("sgm-1-01", sgm)] {
@@ -154,7 +169,14 @@ fn cable(sandbox: &mut Sandbox, a: (NsId, (String, Mac)), b: (NsId, (String, Mac
     Ok(())
 }
 
-fn start(sandbox: &Sandbox, ns: NsId, lab: &Lab, name: &str, folder: &Path, programs: &Path) -> Result<Process, Failure> {
+fn start(
+    sandbox: &Sandbox,
+    ns: NsId,
+    lab: &Lab,
+    name: &str,
+    folder: &Path,
+    programs: &Path,
+) -> Result<Process, Failure> {
     let (_, node) = lab.node(name).ok_or_else(|| failed(&"no such node"))?;
     let config = nodes::config(lab, &[], node, 1, Ablations::default()).ok_or_else(|| failed(&"no process"))?;
     let path = |ending: &str| -> PathBuf { folder.join(format!("{name}.{ending}")) };
@@ -190,12 +212,13 @@ fn wait_active(events: &Path) -> Result<(), Failure> {
 /// Connection tracking in a router: a rule that asks for a state makes the kernel keep one.
 fn track(sandbox: &Sandbox, ns: NsId) -> Result<(), Failure> {
     let rules = "table ip bench { chain forward { type filter hook forward priority 0; ct state invalid drop; } }";
-    let done = sandbox
-        .run_in(ns, || std::process::Command::new("nft").arg(rules).output())
-        .map_err(|error| failed(&error))?;
+    let done =
+        sandbox.run_in(ns, || std::process::Command::new("nft").arg(rules).output()).map_err(|error| failed(&error))?;
     match done {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(failed(&format!("nft: {}", String::from_utf8_lossy(&output.stderr).trim()))),
-        Err(error) => Err(Failure::new(exit::CAPABILITY, format!("the kernel chain needs nft (package nftables): {error}"))),
+        Err(error) => {
+            Err(Failure::new(exit::CAPABILITY, format!("the kernel chain needs nft (package nftables): {error}")))
+        }
     }
 }

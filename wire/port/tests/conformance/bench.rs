@@ -78,6 +78,22 @@ pub fn receive_all(port: &mut impl Backend, count: usize) -> Arrivals {
     arrived
 }
 
+/// Sends from one to the other until a frame comes through: an interface that was set up drops what it gets until the
+/// kernel has noticed its carrier, a moment later. Nothing is on its way afterwards.
+pub fn until_through(from: &mut impl Backend, to: &mut impl Backend) {
+    let end = clock::monotonic() + PATIENCE;
+    for number in 0.. {
+        let probe = frame(number, 20);
+        send(from, std::slice::from_ref(&probe));
+        to.pause(Duration::from_millis(20));
+        // Only the youngest counts: an older one has others behind it.
+        if receive(to).last().is_some_and(|(bytes, _)| *bytes == probe) {
+            return;
+        }
+        assert!(clock::monotonic() < end, "no frame comes through");
+    }
+}
+
 /// Runs `test` in a network namespace of its own with a veth pair `port-a`, `port-b`. Says so where that is not permitted.
 pub fn in_namespace(test: &'static str, run: impl FnOnce() + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {

