@@ -188,8 +188,13 @@ fn in_world(
     Ok((Judged { record, report, interrupted }, stalled(&evidence.history)))
 }
 
+/// The stall record: a loop that stood still, or packets that the generator skipped because it did (over 2 ms).
 fn stalled(history: &History) -> bool {
-    history.entries.iter().any(|entry| matches!(entry.fact, Fact::Stall { .. }))
+    history.entries.iter().any(|entry| match &entry.fact {
+        Fact::Stall { .. } => true,
+        Fact::Generator(report) => report.skipped > 0,
+        _ => false,
+    })
 }
 
 /// A line a phase: rewritten in place on a terminal until the phase ends, plain elsewhere.

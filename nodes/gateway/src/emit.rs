@@ -36,7 +36,7 @@ impl Gateway {
     }
 
     /// Sends a finished packet to its next hop, or lets it wait until that has answered.
-    pub(crate) fn to_hop(&mut self, network: NetworkId, hop: Ipv4Addr, mut packet: Packet) -> Fate {
+    pub(crate) fn send_to_hop(&mut self, network: NetworkId, hop: Ipv4Addr, mut packet: Packet) -> Fate {
         let Some(&dst) = self.neighbours.get(&(network, hop)) else {
             self.ask_neighbour(network, hop);
             let waits = self.waiting.push(For::Neighbour(network, hop.into()), packet, self.now);
@@ -45,7 +45,7 @@ impl Gateway {
         let _plain_already = Shim::remove(packet.frame.bytes_mut());
         let Some(src) = self.own_mac(network) else { return Fate::Dropped(Reason::NoRoute) };
         rewrite::set_macs(packet.frame.bytes_mut(), dst, src);
-        self.to_network(network, packet.frame, Some(packet.port))
+        self.send_to_network(network, packet.frame, Some(packet.port))
     }
 
     /// Sends a frame of this member's own to a next hop. False: the hop is not known yet (it is asked), or no port is up.
@@ -55,7 +55,7 @@ impl Gateway {
             return false;
         };
         rewrite::set_macs(frame.bytes_mut(), dst, src);
-        self.to_network(network, frame, Some(port)) == Fate::Sent
+        self.send_to_network(network, frame, Some(port)) == Fate::Sent
     }
 
     /// The MAC that this member sends with on a network: the cluster's; of an ElasticXL member that is not the pivot its
@@ -70,7 +70,7 @@ impl Gateway {
     }
 
     /// Sends a plain frame out to a network: by the data port, or under the shim up a downlink, best that it came by.
-    pub(crate) fn to_network(&mut self, network: NetworkId, mut frame: Frame, came_by: Option<u16>) -> Fate {
+    pub(crate) fn send_to_network(&mut self, network: NetworkId, mut frame: Frame, came_by: Option<u16>) -> Fate {
         let port = if self.is_elastic() {
             self.port_where(|role| role == PortRole::Data(network))
         } else {
@@ -111,7 +111,7 @@ impl Gateway {
             return Fate::Dropped(Reason::HopLimit);
         }
         let hop = packet.hop + 1;
-        let fate = self.to_member(to, packet, Kind::Correction, hop);
+        let fate = self.send_to_member(to, packet, Kind::Correction, hop);
         if fate == Fate::Sent {
             self.counters.one(Count::CorrectedOut);
         }
@@ -121,14 +121,14 @@ impl Gateway {
     /// The pivot hands a packet out.
     pub(crate) fn hand_over(&mut self, to: MemberId, packet: Packet) -> Fate {
         let hop = packet.hop;
-        let fate = self.to_member(to, packet, Kind::Handover, hop);
+        let fate = self.send_to_member(to, packet, Kind::Handover, hop);
         if fate == Fate::Sent {
             self.counters.one(Count::HandoverOut);
         }
         fate
     }
 
-    fn to_member(&mut self, to: MemberId, mut packet: Packet, kind: Kind, hop: u8) -> Fate {
+    fn send_to_member(&mut self, to: MemberId, mut packet: Packet, kind: Kind, hop: u8) -> Fate {
         let old = Shim::remove(packet.frame.bytes_mut());
         let mut shim = self.shim(kind, packet.network);
         shim.hop = hop;
@@ -172,7 +172,7 @@ impl Gateway {
         }
         self.asked.remove(&(network, address));
         for packet in self.waiting.take(For::Neighbour(network, address.into())) {
-            let fate = self.to_hop(network, address, packet);
+            let fate = self.send_to_hop(network, address, packet);
             self.counters.settle(fate);
         }
     }
@@ -187,7 +187,7 @@ impl Gateway {
         let sender_ip = if src == here.cluster_mac { here.cluster_ip } else { Ipv4Addr::UNSPECIFIED };
         let ask = Arp { operation: 1, sender_mac: src, sender_ip, target_mac: Mac::ZERO, target_ip: hop };
         self.counters.one(Count::ArpAsked);
-        let _asked_again_if_lost = self.to_network(network, build::arp(src, Mac::BROADCAST, ask), None);
+        let _asked_again_if_lost = self.send_to_network(network, build::arp(src, Mac::BROADCAST, ask), None);
     }
 
     /// Announces the cluster's addresses on every network.
@@ -195,7 +195,7 @@ impl Gateway {
         let all: Vec<(NetworkId, Mac, Ipv4Addr)> =
             self.config.networks.iter().map(|network| (network.id, network.cluster_mac, network.cluster_ip)).collect();
         for (network, mac, ip) in all {
-            let _next_round_comes = self.to_network(network, build::gratuitous(mac, ip), None);
+            let _next_round_comes = self.send_to_network(network, build::gratuitous(mac, ip), None);
         }
     }
 }

@@ -18,15 +18,15 @@ impl Gateway {
             return Fate::Dropped(Reason::Malformed);
         };
         match (view.shim, role) {
-            (None, PortRole::Data(network)) => self.from_network(port, network, frame, &view),
+            (None, PortRole::Data(network)) => self.take_plain(port, network, frame, &view),
             (None, _) => Fate::Dropped(Reason::NoShim),
             (Some(shim), _) if shim.group != self.config.group.id => Fate::Dropped(Reason::ForeignGroup),
-            (Some(shim), _) => self.from_inside(port, frame, &view, shim, received),
+            (Some(shim), _) => self.take_shimmed(port, frame, &view, shim, received),
         }
     }
 
     /// A shimmed frame: of an orchestrator, of another member, of the pivot.
-    fn from_inside(&mut self, port: u16, frame: Frame, view: &View, shim: Shim, received: Instant) -> Fate {
+    fn take_shimmed(&mut self, port: u16, frame: Frame, view: &View, shim: Shim, received: Instant) -> Fate {
         if shim.target != 0 && shim.target != self.config.id.code() {
             return Fate::Dropped(Reason::NotForMe);
         }
@@ -60,7 +60,7 @@ impl Gateway {
     }
 
     /// ElasticXL: a plain frame of a data network.
-    fn from_network(&mut self, port: u16, network: NetworkId, frame: Frame, view: &View) -> Fate {
+    fn take_plain(&mut self, port: u16, network: NetworkId, frame: Frame, view: &View) -> Fate {
         if self.is_out() {
             return Fate::Dropped(Reason::Fenced);
         }
@@ -124,7 +124,7 @@ impl Gateway {
             };
             let frame = scalebed_frame::build::arp(mac, arp.sender_mac, reply);
             self.counters.one(Count::ArpAnswered);
-            let _lost_is_asked_again = self.to_network(network, frame, None);
+            let _lost_is_asked_again = self.send_to_network(network, frame, None);
         }
         Fate::Consumed
     }

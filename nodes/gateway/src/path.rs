@@ -235,7 +235,7 @@ impl Gateway {
         self.counters.one(Count::Processed);
         let Some((network, hop)) = self.egress(out.dst) else { return Fate::Dropped(Reason::NoRoute) };
         debug_assert_eq!(network, left, "routes do not change in a run");
-        self.to_hop(network, hop, packet)
+        self.send_to_hop(network, hop, packet)
     }
 
     /// Tells the source that its packet died here (RFC 792): header and 8 bytes of what it sent, from our address there.
@@ -264,6 +264,6 @@ impl Gateway {
         let envelope = build::Envelope { src: Mac::ZERO, dst: Mac::ZERO, ttl: 64, identification: 0 };
         let frame = build::echo(envelope, packet.flow.reversed(), true, sequence, data);
         self.counters.one(Count::EchoAnswered);
-        self.to_hop(network, hop, Packet { frame, l3: 14, ..packet })
+        self.send_to_hop(network, hop, Packet { frame, l3: 14, ..packet })
     }
 }

@@ -306,3 +306,82 @@ fn weight(item: &Item) -> usize {
         Item::Want | Item::WantDone => 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use scalebed_engine::Instant;
+    use scalebed_frame::sync::Item;
+    use scalebed_frame::{Generation, Incarnation, MemberId};
+
+    use super::{Received, Streams};
+
+    const LIFE: [Incarnation; 2] = [Incarnation(256), Incarnation(512)];
+    const WHO: [MemberId; 2] = [MemberId::new(1, 1), MemberId::new(1, 2)];
+
+    proptest! {
+        /// Whatever is lost, doubled or late: every item is applied once, the end of a list last, and then both are quiet.
+        #[test]
+        fn everything_arrives_once_and_the_end_last(count in 1u16..400, luck in prop::collection::vec(0u8..4, 64)) {
+            let (mut one, mut two) = (Streams::default(), Streams::default());
+            one.heard(WHO[1], LIFE[1]);
+            two.heard(WHO[0], LIFE[0]);
+            for port in 0..count {
+                prop_assert!(one.push(WHO[1], Item::PortsInUse(vec![port; 100])));
+            }
+            one.push(WHO[1], Item::MoveDone { generation: Generation::NONE, entries: 3 });
+            let (mut got, mut late, mut step) = (Vec::new(), Vec::new(), 0usize);
+            let mut now = Instant(0);
+            for _ in 0..20_000 {
+                let mut arriving = std::mem::take(&mut late);
+                let sent = one.flush(now);
+                let quiet = sent.is_empty() && late.is_empty() && arriving.is_empty();
+                for outgoing in sent {
+                    step += 1;
+                    match luck[step % luck.len()] {
+                        // After half of all steps nothing is lost any more, or it could go on forever.
+                        0 if step < 600 => {}
+                        1 => late.push(outgoing.message),
+                        2 => arriving.extend([outgoing.message.clone(), outgoing.message]),
+                        _ => arriving.insert(0, outgoing.message),
+                    }
+                }
+                for message in arriving {
+                    if let Received::Items(items) = two.receive(WHO[0], LIFE[0], LIFE[1], message, now) {
+                        got.extend(items);
+                    }
+                }
+                for outgoing in two.flush(now) {
+                    one.receive(WHO[1], LIFE[1], LIFE[0], outgoing.message, now);
+                }
+                let next = [one.deadline(), two.deadline()].into_iter().flatten().min();
+                match next {
+                    Some(at) => now = now.max(at),
+                    None if quiet => break,
+                    None => {}
+                }
+            }
+            prop_assert_eq!((one.deadline(), two.deadline()), (None, None));
+            let end_is_last = matches!(got.pop(), Some(Item::MoveDone { .. }));
+            prop_assert!(end_is_last);
+            let mut ports: Vec<u16> = got.iter().filter_map(|item| match item {
+                Item::PortsInUse(ports) => ports.first().copied(),
+                _ => None,
+            }).collect();
+            ports.sort_unstable();
+            prop_assert_eq!(ports, (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_message_for_another_life_is_stale() {
+        let (mut one, mut two) = (Streams::default(), Streams::default());
+        one.heard(WHO[1], LIFE[1]);
+        two.heard(WHO[0], LIFE[0]);
+        one.push(WHO[1], Item::Want);
+        let message = one.flush(Instant(0)).remove(0).message;
+        let next = Incarnation(513);
+        assert_eq!(two.receive(WHO[0], LIFE[0], next, message.clone(), Instant(0)), Received::Stale);
+        assert_eq!(two.receive(WHO[0], LIFE[0], LIFE[1], message, Instant(0)), Received::Items(vec![Item::Want]));
+    }
+}

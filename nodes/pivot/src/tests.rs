@@ -260,6 +260,16 @@ fn old_connections_survive_the_kill_of_the_pivot() {
 }
 
 #[test]
+fn the_next_connection_of_a_tuple_is_newer_than_the_end_of_the_last() {
+    let mut bench = Bench::new();
+    bench.round();
+    bench.run(42_000);
+    assert_eq!(bench.sum(ALL, "deleted"), CLIENTS.into());
+    assert_eq!(bench.round(), CLIENTS.into());
+    assert_eq!((bench.sum(ALL, "created"), bench.sum(ALL, "sync_rx_old")), (2 * u64::from(CLIENTS), 0));
+}
+
+#[test]
 fn the_same_inputs_give_the_same_bytes() {
     let play = || {
         let mut bench = Bench::new();

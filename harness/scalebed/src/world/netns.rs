@@ -21,8 +21,12 @@ use crate::exit::{self, Failure};
 use crate::nodes::Config;
 use crate::plan::Plan;
 
-/// SCHED_FIFO priority of node and generator processes, where it is permitted.
+/// SCHED_FIFO priority of node processes, where it is permitted.
 const PRIORITY: i32 = 10;
+/// That of the generator: the tester must be on time even where the nodes take all there is.
+const TESTER_PRIORITY: i32 = 20;
+/// The generator's program.
+const GENERATOR: &str = "traffic-gen";
 /// A process that does not end within this is a bug.
 const PROCESS_LIMIT: Duration = Duration::from_secs(5);
 
@@ -116,7 +120,7 @@ impl Netns {
             env: Vec::new(),
             stdout: folder.join("stdout.log"),
             stderr: folder.join("stderr.log"),
-            fifo_priority: Some(PRIORITY),
+            fifo_priority: Some(if program == GENERATOR { TESTER_PRIORITY } else { PRIORITY }),
         };
         self.sandbox
             .spawn(self.namespaces[&node], &spec)
@@ -373,7 +377,7 @@ impl World for Netns {
             "--events".to_owned(),
             path(events),
         ];
-        self.generator = Some(self.spawn(node, "traffic-gen", args)?);
+        self.generator = Some(self.spawn(node, GENERATOR, args)?);
         Ok(())
     }
 
