@@ -60,6 +60,9 @@ scenarios! {
     sim_maestro_scale_out netns_maestro_scale_out "maestro/scale-out";
     sim_maestro_general_hide_nat netns_maestro_general_hide_nat "maestro/general-hide-nat";
     sim_maestro_mho_power_off netns_maestro_mho_power_off "maestro/mho-power-off";
+    sim_maestro_timing_kill timing_maestro_kill "maestro/timing-kill";
+    sim_maestro_timing_downlink timing_maestro_downlink "maestro/timing-downlink";
+    sim_elasticxl_timing_kill timing_elasticxl_kill "elasticxl/timing-kill";
     sim_maestro_downlink_down netns_maestro_downlink_down "maestro/downlink-down";
     sim_elasticxl_steady netns_elasticxl_steady "elasticxl/steady";
     sim_elasticxl_member_kill netns_elasticxl_member_kill "elasticxl/member-kill";

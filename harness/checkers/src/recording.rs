@@ -258,8 +258,10 @@ fn parts(evidence: &Evidence<'_>, happening: &Happening) -> BTreeMap<String, f64
         ("barrier", |said| matches!(said, Declared::Activated(_))),
         ("announce", |said| matches!(said, Declared::Announced)),
     ];
+    // Announcements go on for 10 s after each takeover: without one, those that are heard belong to an earlier one.
+    let takeover = declared(happening.at, |said| matches!(said, Declared::Smo(true))).is_some();
     let mut from = happening.at;
-    for (name, what) in steps {
+    for (name, what) in steps.into_iter().filter(|(name, _)| takeover || *name != "announce") {
         let Some(at) = declared(from, what) else { continue };
         parts.insert(name.to_owned(), (at - from) as f64 / MS as f64);
         from = at;

@@ -122,9 +122,12 @@ fn rows(elasticxl: &Side, maestro: &Side) -> Vec<Row> {
         both("members", &steady(|record| Some(record.members.len().to_string()))),
         both("load-balancing layer", &load_balancing),
         both("share of ingress packets a member", &steady(ingress)),
-        both("processed share a member", &steady(processed)),
-        both("corrected share, from client / from server", &steady(corrected)),
-        both("handover share (pivot to member)", &steady(|record| Some(percent(record.shares.handover)))),
+        both("traffic processing: processed share a member", &steady(processed)),
+        both("symmetric flows: corrected share, from client / from server", &steady(corrected)),
+        both(
+            "symmetric flows: handover share (pivot to member)",
+            &steady(|record| Some(percent(record.shares.handover))),
+        ),
         both("flow symmetry (L2, eligible flows)", &steady(symmetry)),
     ];
     for (aspect, ending, elastic_ending) in [
@@ -144,14 +147,24 @@ fn rows(elasticxl: &Side, maestro: &Side) -> Vec<Row> {
     });
     rows.push(both("connections survived a member's loss", &|side| side.cell(side.run("member-kill"), survival)));
     rows.push(both("join time (process start to Active)", &|side| side.cell(side.run("member-kill"), join)));
-    rows.push(both("sync bytes a connection", &steady(sync_cost)));
+    rows.push(both("control and sync bytes a connection, heartbeats included", &steady(sync_cost)));
     rows.push(both("public addresses used", &steady(|record| Some(record.shares.public_ips.to_string()))));
     rows.extend([
         both("cluster mode", &|side| match side.architecture {
             Architecture::Maestro => said("active/active"),
             Architecture::ElasticXl => said("pivot-based active"),
         }),
+        both("sync network", &|side| match side.architecture {
+            Architecture::Maestro => said("over the downlinks"),
+            Architecture::ElasticXl => said("dedicated L2, 192.0.2.0/24"),
+        }),
+        both("scale-out limit of the platform profile", &|side| match side.architecture {
+            Architecture::Maestro => said("downlink ports of the MHOs, at most 31"),
+            Architecture::ElasticXl => said("3 members a site"),
+        }),
+        both("SMO at the start", &|side| side.cell(side.steady(), smo)),
         both("configuration and software cloned on join", &|_| said(NOT_BUILT)),
+        both("software level aligned on join", &|_| said(NOT_BUILT)),
         both("dual site", &|_| said(NOT_BUILT)),
     ]);
     rows
@@ -184,6 +197,12 @@ fn corrected(record: &Record) -> Option<String> {
 fn symmetry(record: &Record) -> Option<String> {
     let (l2, eligible) = record.symmetry.iter().fold((0, 0), |(l2, all), row| (l2 + row.l2, all + row.eligible));
     (eligible > 0).then(|| format!("{} of {eligible}", percent(f64::from(l2) / f64::from(eligible))))
+}
+
+/// The first member that declared that it took the role.
+fn smo(record: &Record) -> Option<String> {
+    let takes = |event: &&scalebed_record::record::TimelineEvent| event.text.starts_with("takes ");
+    record.timeline.iter().find(takes).map(|event| format!("{} {}", event.lane, event.text))
 }
 
 fn first_fault(record: &Record) -> Option<&FaultRow> {

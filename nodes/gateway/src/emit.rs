@@ -12,7 +12,7 @@ use scalebed_topologies::lab::PortRole;
 
 use crate::counters::{Count, Fate, Reason};
 use crate::engine::Gateway;
-use crate::packet::Packet;
+use crate::packet::{Arrival, Packet};
 use crate::waiting::For;
 
 /// A next hop that does not answer is asked again after this.
@@ -109,6 +109,10 @@ impl Gateway {
     pub(crate) fn pass(&mut self, to: MemberId, packet: Packet) -> Fate {
         if packet.hop >= MAX_HOP {
             return Fate::Dropped(Reason::HopLimit);
+        }
+        // What entered at the pivot it hands over, however it found out to whom: a handover is not a hop.
+        if self.is_elastic() && self.view.leads && packet.arrival == Arrival::Entered && packet.hop == 0 {
+            return self.hand_over(to, packet);
         }
         let hop = packet.hop + 1;
         let fate = self.send_to_member(to, packet, Kind::Correction, hop);

@@ -35,8 +35,7 @@ pub(crate) fn mark(record: &Record, fault: &FaultRow) -> &'static str {
 
 /// Every member that the record knows, in order.
 pub(crate) fn names(record: &Record) -> Vec<&str> {
-    let mut names: Vec<&str> =
-        record.topology.nodes.iter().filter(|n| n.kind == "member").map(|n| n.name.as_str()).collect();
+    let mut names: Vec<&str> = Vec::new();
     names.extend(record.throughput.members.iter().map(|(name, _)| name.as_str()));
     names.extend(record.members.iter().map(|row| row.member.as_str()));
     names.sort_unstable();

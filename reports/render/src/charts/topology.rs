@@ -132,7 +132,9 @@ fn boxed(svg: &mut Svg, record: &Record, node: &TopologyNode, x: f64, y: f64, wi
     let left = x - width / 2.0;
     svg.card(left, y, width, BOX_HEIGHT, class, &format!("{} {}", node.name, node.detail));
     if node.kind == "member" {
-        svg.rect(left, y + 6.0, 4.0, BOX_HEIGHT - 12.0, &format!("m{}", colour(record, &node.name)), "");
+        // Drawings of traffic call a member by its id, which stands in the second line.
+        let id = if super::names(record).contains(&node.detail.as_str()) { &node.detail } else { &node.name };
+        svg.rect(left, y + 6.0, 4.0, BOX_HEIGHT - 12.0, &format!("m{}", colour(record, id)), "");
     }
     let (name, detail) = (clip(&node.name, whole(fits(7.6))), clip(&node.detail, whole(fits(5.8))));
     let lift = if node.detail.is_empty() { 5.0 } else { -2.0 };
