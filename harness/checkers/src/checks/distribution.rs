@@ -241,7 +241,9 @@ fn cause(evidence: &Evidence<'_>, flow: usize, journey: &Journey) -> Cause {
     if began < epoch.from + margin && epoch.from > evidence.schedule.start {
         return Cause::PlannedMove;
     }
-    let ending = agreement.changes.iter().any(|(at, _)| (*at..=at + margin).contains(&journey.sent));
+    // A packet may be on its way to the orchestrator when that accepts: the edge counts either way.
+    let around = |at: u64| at.saturating_sub(crate::events::EDGE)..=at + margin;
+    let ending = agreement.changes.iter().any(|(at, _)| around(*at).contains(&journey.sent));
     if ending {
         return Cause::PlannedMove;
     }

@@ -26,13 +26,16 @@ const CLOSE: f64 = 1.04;
 /// The port that packets go to.
 const PORT: u16 = 9;
 
+/// CPU of each hop's process, us a packet.
+pub type Hops = Vec<(String, f64)>;
+
 /// What a chain carries.
 #[derive(Clone, Debug)]
 pub struct Rate {
     /// Packets a second.
     pub rate: f64,
     /// CPU of each hop's process at that rate, us a packet.
-    pub cpu_us: Vec<(String, f64)>,
+    pub cpu_us: Hops,
 }
 
 /// Finds the highest rate. The bounds close in geometrically.
@@ -60,7 +63,7 @@ pub fn search(chain: &mut Chain) -> Result<Rate, Failure> {
 }
 
 /// Sends at a rate for a second; gives what was sent, what came out, and the CPU of each hop.
-fn trial(chain: &mut Chain, rate: f64) -> Result<(u64, u64, Vec<(String, f64)>), Failure> {
+fn trial(chain: &mut Chain, rate: f64) -> Result<(u64, u64, Hops), Failure> {
     let broke = |error: &dyn std::fmt::Display| Failure::new(exit::BUG, format!("bench: {error}"));
     let got = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
