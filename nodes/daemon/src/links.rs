@@ -36,6 +36,8 @@ pub struct Links {
     last: Vec<Option<(bool, u32)>>,
     /// Messages were lost: the state of all is to be asked for again.
     stale: bool,
+    /// Room for a message, kept between calls.
+    buffer: Vec<u8>,
 }
 
 impl Links {
@@ -54,7 +56,7 @@ impl Links {
             indexes.push(index);
         }
         let last = vec![None; names.len()];
-        let links = Self { socket, names, indexes, last, stale: false };
+        let links = Self { socket, names, indexes, last, stale: false, buffer: Vec::new() };
         links.ask()?;
         Ok(links)
     }
@@ -64,10 +66,18 @@ impl Links {
     /// # Errors
     /// The socket fails, or the kernel refused to set a port: what should be down and is not is no small thing.
     pub fn changes(&mut self) -> io::Result<Vec<LinkChange>> {
-        let mut buffer = vec![0; BUFFER];
+        // Taken out for the time of the call: the loop asks often, and mostly in vain.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER, 0);
+        let outcome = self.drain(&mut buffer);
+        self.buffer = buffer;
+        outcome
+    }
+
+    fn drain(&mut self, buffer: &mut [u8]) -> io::Result<Vec<LinkChange>> {
         let mut changes = Vec::new();
         loop {
-            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(count) => self.read(&buffer[..count], &mut changes)?,
                 Err(nix::Error::EAGAIN) => break,
                 Err(nix::Error::EINTR) => {}
