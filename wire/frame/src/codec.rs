@@ -16,6 +16,10 @@ use crate::view::{Transport, View};
 pub const PIECE: usize = 1400;
 /// Bytes in front of a piece: message id, part, parts.
 const HEADER: usize = 6;
+/// Where the low bits of the sender's incarnation start in a message id. Counters start again in each life, and a piece
+/// that an earlier life left behind must not become part of a new message: nothing but the id tells them apart. 12 bits
+/// tell 16 starts of 256 lives apart, and a million messages pass before a count comes again.
+const LIFE: u32 = 20;
 /// Messages of one sender that may be in assembly at once; the oldest gives way.
 const IN_ASSEMBLY: usize = 4;
 
@@ -30,18 +34,21 @@ pub enum ControlError {
     Message,
 }
 
-/// The UDP payloads of a message: `[message id u32][part u8][parts u8][bytes]`, big endian.
+/// The UDP payloads of a message: `[message id u32][part u8][parts u8][bytes]`, big endian. `message_id` counts up in the
+/// sender's life; the id on the wire has bits of the life too. A message that 255 pieces don't hold (357,000 bytes) gives
+/// none: a part of it would help nobody.
 #[must_use]
 pub fn encode(message: &Control, message_id: u32) -> Vec<Vec<u8>> {
     // Every type of a message serialises; nothing is left to fail but memory.
     let bytes = postcard::to_allocvec(message).unwrap_or_default();
     let chunks: Vec<&[u8]> = bytes.chunks(PIECE).collect();
-    let parts = u8::try_from(chunks.len()).unwrap_or(u8::MAX);
+    let Ok(parts) = u8::try_from(chunks.len()) else { return Vec::new() };
+    let id = message_id ^ message.incarnation.0 << LIFE;
     (0..parts)
         .zip(chunks)
         .map(|(part, chunk)| {
             let mut piece = Vec::with_capacity(HEADER + chunk.len());
-            piece.extend_from_slice(&message_id.to_be_bytes());
+            piece.extend_from_slice(&id.to_be_bytes());
             piece.extend_from_slice(&[part, parts]);
             piece.extend_from_slice(chunk);
             piece
@@ -158,14 +165,17 @@ mod tests {
     use crate::sync::{Item, SyncMessage};
     use crate::view::View;
 
-    fn long(ports: u16) -> Control {
-        let items = vec![Item::PortsInUse((0..ports).collect())];
-        let sync = SyncMessage { receiver: Incarnation(1), sequence: 7, acknowledged: 3, bitmap: 5, items };
+    fn ports(ports: &[u16]) -> SyncMessage {
+        let items = vec![Item::PortsInUse(ports.to_vec())];
+        SyncMessage { receiver: Incarnation(1), sequence: 7, acknowledged: 3, bitmap: 5, items }
+    }
+
+    fn long(count: u16) -> Control {
         Control {
             from: MemberId::new(1, 2).into(),
             incarnation: Incarnation(9),
             to: Some(MemberId::new(1, 3).into()),
-            body: Body::Sync(sync),
+            body: Body::Sync(ports(&(0..count).collect::<Vec<_>>())),
         }
     }
 
@@ -202,6 +212,29 @@ mod tests {
         assert_eq!(reassembler.evicted(), 2);
     }
 
+    /// A doubled piece of a finished message opens an assembly that nothing completes; the sender's next life counts its
+    /// messages from the start again.
+    #[test]
+    fn a_piece_of_an_earlier_life_never_completes_a_message() {
+        let old = long(1500);
+        let new = Control { incarnation: Incarnation(10), body: Body::Sync(ports(&[1; 3000])), ..old.clone() };
+        let old_pieces = encode(&old, 5);
+        let new_pieces = encode(&new, 5);
+        assert_eq!(old_pieces.len(), new_pieces.len());
+        let mut reassembler = Reassembler::default();
+        assert_eq!(reassembler.push(2, old_pieces.last().expect("a piece")), Ok(None));
+        let got: Vec<_> = new_pieces.iter().map(|piece| reassembler.push(2, piece)).collect();
+        assert_eq!(got.last(), Some(&Ok(Some(new))), "{got:?}");
+    }
+
+    #[test]
+    fn a_message_of_more_pieces_than_can_be_numbered_is_not_sent_in_part() {
+        let message = |ports: &[u16]| Control { body: Body::Sync(self::ports(ports)), ..long(0) };
+        assert_eq!(encode(&message(&[u16::MAX; 118_900]), 1).len(), 255);
+        assert_eq!(encode(&message(&[u16::MAX; 119_100]), 1).len(), 0);
+        assert_eq!(encode(&message(&[u16::MAX; 200_000]), 1).len(), 0);
+    }
+
     #[test]
     fn a_frame_carries_its_piece() {
         let message = Control { body: Body::Read { accepted: Generation::NONE }, ..long(0) };
@@ -211,5 +244,15 @@ mod tests {
         let view = View::parse(built.bytes()).expect("a frame");
         let got = payload(built.bytes(), &view).expect("a control payload");
         assert_eq!(Reassembler::default().push(2, got), Ok(Some(message)));
+
+        let refused = |at: usize, to: u8| {
+            let mut frame = built.bytes().to_vec();
+            frame[at] = to;
+            View::parse(&frame).is_some_and(|view| payload(&frame, &view).is_none())
+        };
+        let udp = view.l3 + 20;
+        assert!(refused(udp + 2, 0x20), "another port");
+        assert!(refused(14, 0x11), "a data frame");
+        assert_eq!(payload(&built.bytes()[..built.0.len() - 1], &view), None, "cut off");
     }
 }

@@ -1,7 +1,8 @@
 //! Our control messages: heartbeats and the agreement on the matrix, UDP 8116 under the shim (kind control).
 //!
 //! A message is a [`Control`], postcard-encoded and cut into pieces of at most 1,400 bytes, each a UDP datagram
-//! `[message id u32][part u8][parts u8][bytes]` from and to port 8116. Members have 192.0.2.n on the internal network,
+//! `[message id u32][part u8][parts u8][bytes]` from and to port 8116 (the id: the sender's count of its messages, xor its
+//! incarnation in the upper 12 bits). Members have 192.0.2.n on the internal network,
 //! orchestrators 192.0.2.(128+n); a message to everybody goes to 192.0.2.255 and the broadcast MAC.
 
 use serde::{Deserialize, Serialize};

@@ -18,6 +18,8 @@ pub mod view;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transcripts;
 
 pub use flow::{Flow, Protocol};
 pub use ids::{Bucket, DistributionMode, Generation, GroupId, Incarnation, MemberId, MhoId, NetworkId, NodeId, SiteId};

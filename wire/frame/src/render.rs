@@ -6,7 +6,7 @@ use crate::control::{self, Body, Reassembler};
 use crate::ids::NodeId;
 use crate::mac::Mac;
 use crate::shim::{self, Kind, Shim};
-use crate::signature::{Direction, Signature};
+use crate::signature::{Compact, Direction, Signature};
 use crate::sync::Item;
 use crate::view::{self, Fragment, Ip, Network, Transport, View};
 
@@ -102,12 +102,14 @@ fn push_ip(text: &mut String, frame: &[u8], view: &View, ip: &Ip) {
     }
     push(text, format_args!(" ttl {}", ip.ttl));
     let payload = ip.payload().and_then(|at| frame.get(at..));
-    if let Some(signature) = payload.and_then(Signature::peek) {
-        let way = match signature.direction {
+    let full = |bytes| Signature::peek(bytes).map(|probe| (probe.flow, probe.sequence, probe.direction));
+    let compact = |bytes| Compact::peek(bytes).map(|probe| (probe.flow, probe.sequence.into(), probe.direction));
+    if let Some((flow, sequence, direction)) = payload.and_then(|bytes| full(bytes).or_else(|| compact(bytes))) {
+        let way = match direction {
             Direction::Forward => "fwd",
             Direction::Reverse => "rev",
         };
-        push(text, format_args!(" probe {}#{} {way}", signature.flow, signature.sequence));
+        push(text, format_args!(" probe {flow}#{sequence} {way}"));
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::flow::Protocol;
 use crate::mac::Mac;
-use crate::view::{Fragment, Ip, Transport};
+use crate::view::{Ip, Transport};
 
 /// Which end of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,13 @@ pub fn decrement_ttl(frame: &mut [u8], l3: usize) {
 /// An address of the other family, or a frame that does not hold what `ip` says, leaves the frame alone.
 pub fn set_end(frame: &mut [u8], l3: usize, ip: &Ip, end: End, address: IpAddr, port: u16) {
     let IpAddr::V4(address) = address else { return };
-    if !ip.src.is_ipv4() || frame.len() < l3 + 20 || frame.len() < ip.l4 {
+    let (sum, port_at) = (checksum_place(ip), port_place(ip, end));
+    // All or nothing: an address without its port, or without its checksum, would be another flow's packet.
+    let needed = [Some(l3 + 20), Some(ip.l4), sum.map(|at| at + 2), port_at.map(|at| at + 2)];
+    if !ip.src.is_ipv4() || needed.into_iter().flatten().any(|end| frame.len() < end) {
         return;
     }
     let at = l3 + if end == End::Source { 12 } else { 16 };
-    let sum = checksum_place(frame, ip);
     for (offset, pair) in address.octets().chunks_exact(2).enumerate() {
         let place = at + 2 * offset;
         let (old, new) = (word(frame, place), u16::from_be_bytes([pair[0], pair[1]]));
@@ -58,25 +60,21 @@ pub fn set_end(frame: &mut [u8], l3: usize, ip: &Ip, end: End, address: IpAddr, 
             mend_transport(frame, ip, sum, old, new);
         }
     }
-    if let (Some(sum), Some(place)) = (sum, port_place(ip, end)) {
+    if let (Some(sum), Some(place)) = (sum, port_at) {
         let old = word(frame, place);
         frame[place..place + 2].copy_from_slice(&port.to_be_bytes());
         mend_transport(frame, ip, sum, old, port);
     }
 }
 
-/// Where the transport checksum stands; `None`: no transport header here, or cut off.
-fn checksum_place(frame: &[u8], ip: &Ip) -> Option<usize> {
-    if ip.fragment == Fragment::Later {
-        return None;
+/// Where the transport checksum stands; `None`: no transport header here.
+fn checksum_place(ip: &Ip) -> Option<usize> {
+    match ip.transport {
+        Transport::Tcp(_) => Some(ip.l4 + 16),
+        Transport::Udp { .. } => Some(ip.l4 + 6),
+        Transport::Echo { .. } => Some(ip.l4 + 2),
+        Transport::Icmp { .. } | Transport::None => None,
     }
-    let offset = match ip.transport {
-        Transport::Tcp(_) => 16,
-        Transport::Udp { .. } => 6,
-        Transport::Echo { .. } => 2,
-        Transport::Icmp { .. } | Transport::None => return None,
-    };
-    (frame.len() >= ip.l4 + offset + 2).then_some(ip.l4 + offset)
 }
 
 fn port_place(ip: &Ip, end: End) -> Option<usize> {

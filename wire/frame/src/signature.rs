@@ -13,7 +13,8 @@
 //! bytes 40-47  zero, reserved
 //! ```
 //! All big endian. It stands at the start of the L4 payload, 48 bytes. The compact form of 16 bytes, for 64-byte
-//! frames in throughput runs: magic, version | 0x80, flags, flow id (4), sequence (4), hash (4).
+//! frames in throughput runs ([`Compact`]): magic, version | 0x80, flags, flow id (4), sequence (4), and the keyed hash of
+//! these 12 bytes (4).
 
 use std::hash::Hasher as _;
 
@@ -27,6 +28,8 @@ pub const LEN: usize = 48;
 pub const COMPACT_LEN: usize = 16;
 /// Version of the layout above.
 pub const VERSION: u8 = 1;
+/// Set in the version byte of the compact form.
+const COMPACT: u8 = 0x80;
 /// First two bytes.
 pub const MAGIC: [u8; 2] = [0x5b, 0xed];
 
@@ -81,9 +84,7 @@ impl Signature {
         let Some(place) = payload.get_mut(..LEN) else { return false };
         place[..2].copy_from_slice(&MAGIC);
         place[2] = VERSION;
-        place[3] = u8::from(self.direction == Direction::Reverse)
-            | u8::from(self.class == Class::Population) << 1
-            | (self.phase & 0x1f) << 3;
+        place[3] = flags(self.direction, self.class, self.phase);
         place[4..12].copy_from_slice(&self.run.to_be_bytes());
         place[12..16].copy_from_slice(&self.flow.to_be_bytes());
         place[16..24].copy_from_slice(&self.sequence.to_be_bytes());
@@ -110,10 +111,11 @@ impl Signature {
             return None;
         }
         let long = |at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_be_bytes);
+        let (direction, class, phase) = from_flags(bytes[3]);
         Some(Self {
-            direction: if bytes[3] & 1 == 0 { Direction::Forward } else { Direction::Reverse },
-            class: if bytes[3] >> 1 & 3 == 0 { Class::Probe } else { Class::Population },
-            phase: bytes[3] >> 3,
+            direction,
+            class,
+            phase,
             run: long(4),
             flow: view::be32(bytes, 12)?,
             sequence: long(16),
@@ -121,6 +123,65 @@ impl Signature {
             late: view::be32(bytes, 32)?,
         })
     }
+}
+
+/// The compact form: who a packet is, without when it was due or of which run. The key tells runs apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compact {
+    /// Which way.
+    pub direction: Direction,
+    /// What for.
+    pub class: Class,
+    /// Phase of the scenario, 0..32.
+    pub phase: u8,
+    /// The flow, a dense index.
+    pub flow: u32,
+    /// Counts packets of the flow and direction from 0.
+    pub sequence: u32,
+}
+
+impl Compact {
+    /// Writes the 16 bytes into `payload[..16]`; false if it is shorter.
+    #[must_use]
+    pub fn write(&self, key: &Key, payload: &mut [u8]) -> bool {
+        let Some(place) = payload.get_mut(..COMPACT_LEN) else { return false };
+        place[..2].copy_from_slice(&MAGIC);
+        place[2] = VERSION | COMPACT;
+        place[3] = flags(self.direction, self.class, self.phase);
+        place[4..8].copy_from_slice(&self.flow.to_be_bytes());
+        place[8..12].copy_from_slice(&self.sequence.to_be_bytes());
+        let hash = hash(key, &place[..12]);
+        place[12..16].copy_from_slice(&hash.to_be_bytes());
+        true
+    }
+
+    /// Reads and verifies the compact form at the start of `payload`. `None`: none there, cut off, or its hash is wrong.
+    #[must_use]
+    pub fn read(key: &Key, payload: &[u8]) -> Option<Self> {
+        let compact = Self::peek(payload)?;
+        (view::be32(payload, 12)? == hash(key, payload.get(..12)?)).then_some(compact)
+    }
+
+    /// As [`Self::read`] without a key.
+    #[must_use]
+    pub fn peek(payload: &[u8]) -> Option<Self> {
+        let bytes = payload.get(..COMPACT_LEN)?;
+        if bytes[..2] != MAGIC || bytes[2] != VERSION | COMPACT {
+            return None;
+        }
+        let (direction, class, phase) = from_flags(bytes[3]);
+        Some(Self { direction, class, phase, flow: view::be32(bytes, 4)?, sequence: view::be32(bytes, 8)? })
+    }
+}
+
+fn flags(direction: Direction, class: Class, phase: u8) -> u8 {
+    u8::from(direction == Direction::Reverse) | u8::from(class == Class::Population) << 1 | (phase & 0x1f) << 3
+}
+
+fn from_flags(flags: u8) -> (Direction, Class, u8) {
+    let direction = if flags & 1 == 0 { Direction::Forward } else { Direction::Reverse };
+    let class = if flags >> 1 & 3 == 0 { Class::Probe } else { Class::Population };
+    (direction, class, flags >> 3)
 }
 
 fn hash(key: &Key, bytes: &[u8]) -> u32 {

@@ -12,7 +12,7 @@ use crate::mac::Mac;
 use crate::render;
 use crate::rewrite::{self, End};
 use crate::shim::{Kind, LEN, Shim};
-use crate::signature::{self, Class, Direction, Signature};
+use crate::signature::{self, Class, Compact, Direction, Signature};
 use crate::view::{Transport, View};
 
 const ENVELOPE: Envelope = Envelope { src: Mac::host(1), dst: Mac::host(2), ttl: 64, identification: 7 };
@@ -69,6 +69,10 @@ proptest! {
         let ip = view.ip().expect("a packet");
         prop_assert_eq!(ip.flow(), flow);
         prop_assert_eq!(&frame[ip.payload().expect("a payload")..ip.end], &payload[..]);
+        prop_assert_eq!(ip.end, frame.len(), "nothing is padded");
+        if flow.protocol == Protocol::UDP {
+            prop_assert_eq!(&frame[ip.l4 + 4..ip.l4 + 6], u16::try_from(8 + payload.len()).expect("short").to_be_bytes());
+        }
         prop_assert!(checksums_hold(&frame));
     }
 
@@ -90,8 +94,34 @@ proptest! {
         if source { (wanted.src, wanted.src_port) = (address, port) } else { (wanted.dst, wanted.dst_port) = (address, port) }
         if flow.protocol == Protocol::ICMP { (wanted.src_port, wanted.dst_port) = (port, port) }
         prop_assert!(checksums_hold(&frame), "checksums");
-        let seen = View::parse(&frame).and_then(|view| view.flow()).expect("a flow");
-        prop_assert_eq!(seen, wanted);
+        prop_assert_eq!(frame, built(wanted, &payload));
+    }
+
+    /// RFC 768: a sender may have made no checksum.
+    #[test]
+    fn udp_without_a_checksum_stays_without(address in any::<u32>(), port in any::<u16>()) {
+        let mut frame = built(flow(), b"payload");
+        let view = View::parse(&frame).expect("a frame");
+        let ip = *view.ip().expect("a packet");
+        frame[ip.l4 + 6..ip.l4 + 8].fill(0);
+        rewrite::set_end(&mut frame, view.l3, &ip, End::Source, Ipv4Addr::from(address).into(), port);
+        prop_assert_eq!(&frame[ip.l4 + 6..ip.l4 + 8], [0, 0]);
+        prop_assert_eq!(View::parse(&frame).and_then(|view| view.flow()).map(|flow| flow.src_port), Some(port));
+    }
+
+    /// A computed 0 is sent as all ones, or it would say "no checksum". The port is chosen so that the sum is 0.
+    #[test]
+    fn a_udp_checksum_of_zero_is_all_ones(address in any::<u32>(), old in any::<u16>()) {
+        let source = Flow { src_port: old, src: Ipv4Addr::from(address).into(), ..flow() };
+        let probe = built(Flow { src_port: 0, ..source }, b"");
+        let sum = u16::from_be_bytes([probe[14 + 20 + 6], probe[14 + 20 + 7]]);
+        let anew = built(Flow { src_port: sum, ..source }, b"");
+        prop_assert_eq!(&anew[40..42], [0xff, 0xff]);
+        let mut frame = built(source, b"");
+        let view = View::parse(&frame).expect("a frame");
+        let ip = *view.ip().expect("a packet");
+        rewrite::set_end(&mut frame, view.l3, &ip, End::Source, source.src, sum);
+        prop_assert_eq!(frame, anew);
     }
 
     #[test]
@@ -100,25 +130,6 @@ proptest! {
         rewrite::decrement_ttl(&mut frame, 14);
         prop_assert!(checksums_hold(&frame));
         prop_assert_eq!(View::parse(&frame).and_then(|view| view.ip().map(|ip| ip.ttl)), Some(63));
-    }
-
-    #[test]
-    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _line = render::line(&bytes);
-        let _signature = Signature::peek(&bytes);
-    }
-
-    #[test]
-    fn no_mutated_frame_panics(flow in flows(), at in 12usize..60, to in any::<u8>(), cut in 0usize..80) {
-        let mut frame = built(flow, &[0x5b; 60]);
-        Shim::new(Kind::Data, NetworkId(1), GroupId(1)).insert(&mut frame);
-        frame[at] = to;
-        frame.truncate(frame.len().saturating_sub(cut));
-        let _line = render::line(&frame);
-        if let Some((view, ip)) = View::parse(&frame).and_then(|view| view.ip().copied().map(|ip| (view, ip))) {
-            rewrite::decrement_ttl(&mut frame, view.l3);
-            rewrite::set_end(&mut frame, view.l3, &ip, End::Source, Ipv4Addr::LOCALHOST.into(), 9);
-        }
     }
 
     #[test]
@@ -137,6 +148,23 @@ proptest! {
     }
 
     #[test]
+    fn compact_signatures_round_trip_and_their_hash_guards_them(
+        flow in any::<u32>(), sequence in any::<u32>(), phase in 0u8..32, flip in 0usize..16, short in 0usize..16,
+    ) {
+        let key = [9; 16];
+        let compact = Compact { direction: Direction::Forward, class: Class::Population, phase, flow, sequence };
+        let mut payload = [0; signature::COMPACT_LEN];
+        prop_assert!(compact.write(&key, &mut payload));
+        prop_assert_eq!(Compact::read(&key, &payload), Some(compact));
+        prop_assert_eq!(Compact::read(&[8; 16], &payload), None);
+        prop_assert_eq!(Signature::peek(&[&payload[..], &[0; 32]].concat()), None, "neither is taken for the other");
+        prop_assert!(!compact.write(&key, &mut payload[..short]));
+        prop_assert_eq!(Compact::peek(&payload[..short]), None);
+        payload[flip] ^= 1;
+        prop_assert_eq!(Compact::read(&key, &payload), None);
+    }
+
+    #[test]
     fn shims_round_trip(generation in any::<u32>(), incarnation in any::<u16>(), flags in 0u8..8, hop in 0u8..16) {
         let shim = Shim { generation, incarnation, flags, hop, origin: 5, target: 6, ingress: 2, author: 1,
             ..Shim::new(Kind::Correction, NetworkId(2), GroupId(1)) };
@@ -147,6 +175,76 @@ proptest! {
         prop_assert_eq!(View::parse(&frame).and_then(|view| view.shim), Some(shim));
         prop_assert_eq!(Shim::remove(&mut frame), Some(shim));
         prop_assert_eq!(frame, plain);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn no_bytes_panic(ethertype in prop::sample::select(TYPES.to_vec()), bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _signatures = (Signature::peek(&bytes), Compact::peek(&bytes));
+        let _line = render::line(&bytes);
+        let mut frame = bytes;
+        if let Some(place) = frame.get_mut(12..14) {
+            place.copy_from_slice(&ethertype);
+        }
+        handle(&mut frame);
+    }
+
+    #[test]
+    fn no_mutated_frame_panics(
+        flow in flows(),
+        shimmed in any::<bool>(),
+        changes in proptest::collection::vec((12usize..90, any::<u8>()), 1..4),
+        cut in 0usize..110,
+    ) {
+        let mut frame = built(flow, &[0x5b; 60]);
+        if shimmed {
+            Shim::new(Kind::Control, NetworkId(1), GroupId(1)).insert(&mut frame);
+        }
+        for (at, to) in changes {
+            frame[at] = to;
+        }
+        frame.truncate(frame.len().saturating_sub(cut));
+        handle(&mut frame);
+    }
+}
+
+/// EtherTypes that are parsed: IPv4, IPv6, ARP, the shim.
+const TYPES: [[u8; 2]; 4] = [[8, 0], [0x86, 0xdd], [8, 6], [0x88, 0xb5]];
+
+/// All that a node does with the bytes of a frame.
+fn handle(frame: &mut Vec<u8>) {
+    let _line = render::line(frame);
+    if let Some((view, ip)) = View::parse(frame).and_then(|view| view.ip().copied().map(|ip| (view, ip))) {
+        rewrite::decrement_ttl(frame, view.l3);
+        rewrite::set_end(frame, view.l3, &ip, End::Source, Ipv4Addr::LOCALHOST.into(), 9);
+    }
+    rewrite::set_macs(frame, Mac::ZERO, Mac::BROADCAST);
+    Shim::new(Kind::Data, NetworkId(1), GroupId(1)).replace(frame);
+    let _shim = Shim::remove(frame);
+}
+
+/// The frame may have been cut after it was parsed: the contract of `set_end` is to leave it alone.
+#[test]
+fn a_frame_that_does_not_hold_its_ports_is_left_alone() {
+    for protocol in [Protocol::TCP, Protocol::UDP, Protocol::ICMP] {
+        let whole = built(Flow { protocol, ..flow() }, b"payload");
+        let view = View::parse(&whole).expect("a frame");
+        let ip = *view.ip().expect("a packet");
+        let needs = match protocol {
+            Protocol::TCP => ip.l4 + 18,
+            Protocol::UDP => ip.l4 + 8,
+            _ => ip.l4 + 6,
+        };
+        for length in 0..=whole.len() {
+            for end in [End::Source, End::Destination] {
+                let mut frame = whole[..length].to_vec();
+                rewrite::set_end(&mut frame, view.l3, &ip, end, Ipv4Addr::new(203, 0, 113, 9).into(), 4242);
+                assert_eq!(frame != whole[..length], length >= needs, "{protocol} {end:?} {length} of {}", whole.len());
+            }
+        }
     }
 }
 
@@ -188,28 +286,23 @@ fn the_shim_has_its_documented_bytes() {
 }
 
 #[test]
+fn signatures_have_their_documented_bytes() {
+    let (direction, class, phase) = (Direction::Reverse, Class::Population, 3);
+    let full = Signature { direction, class, phase, run: 0x0102, flow: 5, sequence: 6, intended: 7, late: 8 };
+    let mut bytes = [0xee; signature::LEN];
+    assert!(full.write(&[0; 16], &mut bytes));
+    assert_eq!(bytes[..12], [0x5b, 0xed, 1, 0b11011, 0, 0, 0, 0, 0, 0, 1, 2]);
+    assert_eq!(bytes[12..36], [0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 8]);
+    assert_eq!(bytes[40..], [0; 8]);
+    assert_eq!(Compact::peek(&bytes), None, "neither is taken for the other");
+    assert!(Compact { direction, class, phase, flow: 5, sequence: 6 }.write(&[0; 16], &mut bytes));
+    assert_eq!(bytes[..12], [0x5b, 0xed, 0x81, 0b11011, 0, 0, 0, 5, 0, 0, 0, 6]);
+}
+
+#[test]
 fn an_echo_is_read_as_one() {
     let flow = Flow { protocol: Protocol::ICMP, src_port: 77, dst_port: 77, ..flow() };
     let frame = build::echo(ENVELOPE, flow, true, 4, b"abc");
     let transport = View::parse(frame.bytes()).and_then(|view| view.ip().map(|ip| ip.transport));
     assert!(matches!(transport, Some(Transport::Echo { reply: true, identifier: 77, sequence: 4, .. })));
-}
-
-#[test]
-fn lines_read_like_a_capture() {
-    let mut frame = build::udp(ENVELOPE, flow(), b"hello");
-    insta::assert_snapshot!(render::line(frame.bytes()), @"000001>000002 udp 198.18.0.5:1000 > 198.18.1.9:2000 ttl 64");
-    Shim {
-        origin: 2,
-        target: 3,
-        hop: 1,
-        generation: 4,
-        ingress: 1,
-        ..Shim::new(Kind::Correction, NetworkId(1), GroupId(1))
-    }
-    .insert(frame.bytes_mut());
-    insta::assert_snapshot!(render::line(frame.bytes()), @"000001>000002 [correction net 1 from 1_02 to 1_03 gen 4 in mho1 hop 1] udp 198.18.0.5:1000 > 198.18.1.9:2000 ttl 64");
-    let garp = build::gratuitous(Mac::host(3), Ipv4Addr::new(198, 18, 0, 1));
-    insta::assert_snapshot!(render::line(garp.bytes()), @"000003>* garp 198.18.0.1 is-at 000003");
-    insta::assert_snapshot!(render::line(&[1, 2, 3]), @"malformed, 3 bytes");
 }

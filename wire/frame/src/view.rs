@@ -300,7 +300,12 @@ fn ipv6(frame: &[u8], l3: usize) -> Option<Ip> {
             0 | 43 | 60 => 8 + 8 * usize::from(*frame.get(l4 + 1)?),
             44 => {
                 let offset = be16(frame, l4 + 2)?;
-                fragment = if offset >> 3 == 0 { Fragment::First } else { Fragment::Later };
+                fragment = match (offset >> 3, offset & 1) {
+                    // An atomic fragment is whole (RFC 6946).
+                    (0, 0) => Fragment::Whole,
+                    (0, _) => Fragment::First,
+                    _ => Fragment::Later,
+                };
                 8
             }
             _ => break,

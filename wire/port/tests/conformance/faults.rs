@@ -113,6 +113,13 @@ pub fn neighbour(a: &mut PacketPort, b: &mut PacketPort) {
     assert_eq!(receive(a), vec![], "what goes out there did not come in there");
 }
 
+/// A veth pair lets every address through, a card does not: what counts is that the kernel was told.
+pub fn promiscuous(a: &mut PacketPort, _: &mut PacketPort) {
+    let shown = std::process::Command::new("ip").args(["-details", "link", "show", "port-a"]).output();
+    let shown = String::from_utf8(shown.expect("iproute2 is installed").stdout).expect("text");
+    assert!(shown.contains(" promiscuity 1 "), "{a:?}: {shown}");
+}
+
 /// As with a card: what is sent while the other end is down is lost. The kernel says so only until it has noticed.
 pub fn no_carrier<B: Backend>(a: &mut B, b: &mut B) {
     ip("link set port-a down");

@@ -77,4 +77,5 @@ suite! {
     netns_packet_a_frame_towards_a_port_that_is_down_is_taken_and_lost: packet faults::no_carrier;
     netns_pnet_a_frame_towards_a_port_that_is_down_is_taken_and_lost: pnet faults::no_carrier;
     netns_packet_the_first_frame_after_a_flap_goes: packet faults::stale_error;
+    netns_packet_frames_for_any_address_come: packet faults::promiscuous;
 }
