@@ -211,7 +211,7 @@ fn wait_active(events: &Path) -> Result<(), Failure> {
 
 /// Connection tracking in a router: a rule that asks for a state makes the kernel keep one.
 fn track(sandbox: &Sandbox, ns: NsId) -> Result<(), Failure> {
-    let rules = "table ip bench { chain forward { type filter hook forward priority 0; ct state invalid drop; } }";
+    let rules = "table ip bench { chain forward { type filter hook forward priority 0; ct state invalid drop; }; }";
     let done =
         sandbox.run_in(ns, || std::process::Command::new("nft").arg(rules).output()).map_err(|error| failed(&error))?;
     match done {
