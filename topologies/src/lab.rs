@@ -125,6 +125,27 @@ pub struct Group {
     pub sticky: Sticky,
 }
 
+impl Group {
+    /// A group with the field's defaults: 512 buckets, minimal-move, sync after 3 s, 100 ms x 3; no policy and no NAT.
+    #[must_use]
+    pub const fn new(id: GroupId, distribution: DistributionMode) -> Self {
+        Self {
+            id,
+            distribution,
+            l4: false,
+            buckets: 512,
+            redeal: Redeal::MinimalMove,
+            sync_delay_ms: 3_000,
+            unit_ms: 100,
+            dead_units: 3,
+            rules: Vec::new(),
+            nat: Vec::new(),
+            pivot_forward: PivotForward::Sync,
+            sticky: Sticky::Table,
+        }
+    }
+}
+
 /// How a matrix is dealt again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

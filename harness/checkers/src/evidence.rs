@@ -1,5 +1,6 @@
 //! The evidence, put in order once for all checkers.
 
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use scalebed_frame::signature::Class;
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_record::{Fact, FlowSpec, Observation, Schedule};
@@ -52,15 +53,19 @@ impl<'a> Evidence<'a> {
         });
         let places = Places::of(input.lab);
         let packets = Packets::of(schedule, input.observations);
-        let mut journeys = Vec::with_capacity(packets.len());
-        for flow in 0..schedule.flows.len() {
-            for side in 0..DIRECTIONS.len() {
-                for sequence in 0..packets.count(flow, side) {
-                    let path = packets.path(packets.id(flow, side, sequence));
-                    journeys.push(Journey::follow(&places, input.observations, path, side));
-                }
-            }
-        }
+        let of_flow = |flow: usize| {
+            let sides = (0..DIRECTIONS.len()).map(move |side| (flow, side));
+            sides.flat_map(|(flow, side)| (0..packets.count(flow, side)).map(move |sequence| (flow, side, sequence)))
+        };
+        // Flow by flow on all cores; collected in order.
+        let journeys = (0..schedule.flows.len())
+            .into_par_iter()
+            .flat_map_iter(of_flow)
+            .map(|(flow, side, sequence)| {
+                let path = packets.path(packets.id(flow, side, sequence));
+                Journey::follow(&places, input.observations, path, side)
+            })
+            .collect();
         let agreement = Agreement::of(input.lab, input.history, schedule.start + schedule.end + DRAIN);
         let mut evidence = Self {
             input: *input,

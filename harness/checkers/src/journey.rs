@@ -84,27 +84,17 @@ impl Journey {
     /// Follows a packet of direction `side` through its observations, in order of time.
     pub fn follow(places: &Places, observations: &[Observation], path: &[u32], side: usize) -> Self {
         let mut whole = Self::NONE;
-        let lateness = |index: &u32| observations[*index as usize].probe.map_or(0, |probe| probe.late);
-        let mut done: Vec<u32> = Vec::new();
-        for first in path {
-            let late = lateness(first);
-            // Attempts differ in how late they are; almost every packet has one.
-            if done.contains(&late) {
+        let attempt = |index: &u32| observations[*index as usize].probe.map_or(0, |probe| probe.attempt);
+        // Almost every packet has one attempt.
+        let mut done: Vec<u8> = Vec::new();
+        for first in path.iter().map(attempt) {
+            if done.contains(&first) {
                 continue;
             }
-            done.push(late);
-            let group: Vec<u32> = path.iter().copied().filter(|index| lateness(index) == late).collect();
-            // The signature counts lateness up to 4.3 s. Attempts beyond it come one after the other, each from the start.
-            let starts = |index: &u32| {
-                late == u32::MAX && observations[*index as usize].tap == observations[group[0] as usize].tap
-            };
-            let mut rest = group.as_slice();
-            while !rest.is_empty() {
-                let end = rest.iter().skip(1).position(starts).map_or(rest.len(), |place| place + 1);
-                let attempt = rest[..end].iter().map(|index| (*index, &observations[*index as usize]));
-                whole.join(Walk::new(places, side).over(attempt));
-                rest = &rest[end..];
-            }
+            done.push(first);
+            let of_it = path.iter().filter(|index| attempt(index) == first);
+            let of_it = of_it.map(|index| (*index, &observations[*index as usize]));
+            whole.join(Walk::new(places, side).over(of_it));
         }
         whole
     }

@@ -42,8 +42,8 @@ fn payload(ip: &Ip) -> Option<usize> {
 }
 
 fn probe(payload: &[u8]) -> Option<Probe> {
-    let Signature { direction, class, flow, sequence, late, .. } = Signature::peek(payload)?;
-    Some(Probe { flow, direction, class, sequence: u32::try_from(sequence).unwrap_or(u32::MAX), late })
+    let Signature { direction, class, flow, sequence, late, attempt, .. } = Signature::peek(payload)?;
+    Some(Probe { flow, direction, class, sequence: u32::try_from(sequence).unwrap_or(u32::MAX), late, attempt })
 }
 
 /// Reads control frames at taps and tells what they show: every heartbeat once, every matrix once. One watch serves all

@@ -93,11 +93,6 @@ impl Packets {
         self.count[flow][side]
     }
 
-    /// All packets.
-    pub fn len(&self) -> usize {
-        self.starts.len() - 1
-    }
-
     /// Indexes of a packet's observations, in order of time.
     pub fn path(&self, packet: usize) -> &[u32] {
         &self.order[self.starts[packet] as usize..self.starts[packet + 1] as usize]

@@ -8,10 +8,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use scalebed_engine::{Command, Instant, NodeEvent};
+use scalebed_engine::{Command, EventLine, Instant, NodeEvent};
 use serde::Deserialize;
-
-use crate::events;
 
 /// Clients at once; a further one is turned away.
 const CLIENTS: usize = 8;
@@ -66,6 +64,13 @@ impl ControlSocket {
     /// Descriptors to wait for.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         std::iter::once(self.listener.as_fd()).chain(self.clients.iter().map(|client| client.stream.as_fd()))
+    }
+
+    /// Has [`Self::serve`] something to do? `ready` tells of a place in [`Self::fds`].
+    pub fn is_served_by(&self, ready: impl Fn(usize) -> bool) -> bool {
+        // A client that ended is let go at the next turn, one that reads slowly gets more.
+        let open = |client: &Client| client.ended || !client.output.is_empty();
+        (0..=self.clients.len()).any(ready) || self.clients.iter().any(open)
     }
 
     /// Accepts, reads, and gives the commands that came.
@@ -130,7 +135,7 @@ impl ControlSocket {
         if asker.is_none() && self.clients.iter().all(|client| !client.subscribed) {
             return Ok(());
         }
-        let line = events::line(at, event)?;
+        let line = EventLine::event(at, event).to_bytes()?;
         for client in &mut self.clients {
             if client.subscribed || asker == Some(client.number) {
                 client.output.extend_from_slice(&line);

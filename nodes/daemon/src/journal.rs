@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use scalebed_engine::{Engine, Input, Instant, Output};
+use scalebed_engine::{Input, Instant};
 use serde::{Deserialize, Serialize};
 
 /// Records that may be on their way to the disk.
@@ -155,23 +155,6 @@ fn whole(file: &mut impl Read, into: &mut [u8]) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Hands every input to an engine that was configured alike, and gives all its outputs.
-pub fn replay(engine: &mut dyn Engine, inputs: &[(Input, Instant)]) -> Vec<Output> {
-    let mut outputs = Vec::new();
-    for (input, now) in inputs {
-        engine.handle(input.clone(), *now);
-        loop {
-            let output = engine.poll();
-            let idle = matches!(output, Output::Idle(_));
-            outputs.push(output);
-            if idle {
-                break;
-            }
-        }
-    }
-    outputs
 }
 
 #[cfg(test)]

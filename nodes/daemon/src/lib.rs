@@ -2,7 +2,6 @@
 
 mod args;
 mod control;
-mod events;
 pub mod journal;
 mod links;
 mod node;
@@ -23,6 +22,10 @@ pub use shell::Shell;
 /// `main` of every node: reads the configuration, makes the engine, runs it. A panic exits with 1.
 #[must_use]
 pub fn main<C: DeserializeOwned, E: Engine>(engine: fn(C) -> E, ports: fn(&C) -> &[Port]) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_env("SCALEBED_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
     let args = match Args::parse(std::env::args().skip(1)) {
         Ok(args) => args,
         Err(error) => {

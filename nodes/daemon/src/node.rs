@@ -102,7 +102,7 @@ mod tests {
     use std::cell::Cell;
     use std::time::Duration;
 
-    use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex};
+    use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex, replay};
     use scalebed_frame::Mac;
     use scalebed_port::{BATCH, FrameBatch, MemoryPort, Port as _};
     use scalebed_switch::{Config, Switch};
@@ -211,11 +211,11 @@ mod tests {
         let recorded = std::mem::take(&mut node.engine.1);
         node.finish().expect("written");
         let inputs = journal::read(&path).expect("whole");
-        let replayed = journal::replay(&mut Switch::new(config()), &inputs);
+        let replayed = replay(&mut Switch::new(config()), &inputs);
         let bytes = |outputs: &[Output]| postcard::to_allocvec(outputs).expect("serialised");
         assert!(recorded.len() > 100, "something happened");
         assert_eq!(bytes(&recorded), bytes(&replayed));
         // One input less, and it shows.
-        assert_ne!(bytes(&recorded), bytes(&journal::replay(&mut Switch::new(config()), &inputs[1..])));
+        assert_ne!(bytes(&recorded), bytes(&replay(&mut Switch::new(config()), &inputs[1..])));
     }
 }

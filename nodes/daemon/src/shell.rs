@@ -1,19 +1,19 @@
 //! The loop around an engine: waits, reads the clock, hands inputs over, does what comes out.
 
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, PortIndex};
-use scalebed_port::{PacketPort, clock, wait};
+use scalebed_engine::{Command, Engine, EventLine, Input, Instant, NodeEvent, PortIndex};
+use scalebed_port::{PacketPort, Ready, clock, wait};
 use scalebed_topologies::lab::Port as PortSpec;
 
 use crate::args::Args;
 use crate::control::ControlSocket;
-use crate::events::Events;
 use crate::journal::Journal;
 use crate::links::Links;
 use crate::node::{Effect, Node, Round};
@@ -27,6 +27,10 @@ const TICK: Duration = Duration::from_micros(500);
 const LOADED: Duration = Duration::from_millis(1);
 /// A loop that ran later than this says so: timing bars are not judged then.
 const STALL: Duration = Duration::from_millis(25);
+/// Places in the list that the loop waits for; the control socket and its clients come last but for the ports.
+const LINKS: usize = 0;
+const SIGNALS: usize = 1;
+const CONTROL: usize = 2;
 /// The request number of the account at the end, which nobody asked for.
 const FINAL: u64 = 0;
 /// Nothing waits longer, whatever the engine says.
@@ -37,7 +41,8 @@ pub struct Shell<E> {
     node: Node<E, PacketPort>,
     links: Links,
     control: ControlSocket,
-    events: Events,
+    /// A file or a FIFO.
+    events: File,
     signals: SignalFd,
     last_round: Round,
     last_frame: Instant,
@@ -58,7 +63,7 @@ impl<E: Engine> Shell<E> {
         let ports = Ports::open(&names)?;
         let links = Links::open(names)?;
         let control = ControlSocket::bind(&args.control)?;
-        let events = Events::open(&args.events)?;
+        let events = OpenOptions::new().create(true).append(true).open(&args.events)?;
         set_no_new_privs()?;
         Ok(Self {
             node: Node::new(engine, ports, args.journal.as_deref().map(Journal::create).transpose()?),
@@ -84,20 +89,24 @@ impl<E: Engine> Shell<E> {
         // Starting is not being late.
         self.lateness = Lateness::from(clock::monotonic());
         loop {
-            let due = self.pause()?;
+            let (due, ready) = self.pause()?;
             let now = clock::monotonic();
             self.confess(due, now)?;
-            if matches!(self.signals.read_signal(), Ok(Some(_))) {
+            if ready.is(SIGNALS) && matches!(self.signals.read_signal(), Ok(Some(_))) {
                 break;
             }
             // First what is due: a process that was stopped sees its own gap before its backlog.
             if self.node.deadline().is_some_and(|deadline| deadline <= now) {
                 self.hand(Input::Timeout)?;
             }
-            self.read_links()?;
+            if ready.is(LINKS) {
+                self.read_links()?;
+            }
             self.read_frames(now)?;
-            for command in self.control.serve() {
-                self.hand(Input::Command(command))?;
+            if self.control.is_served_by(|place| ready.is(CONTROL + place)) {
+                for command in self.control.serve() {
+                    self.hand(Input::Command(command))?;
+                }
             }
             self.node.ports.flush()?;
             // Stopped in the middle of a turn: whatever comes next is late by its length.
@@ -106,8 +115,8 @@ impl<E: Engine> Shell<E> {
         self.leave()
     }
 
-    /// Waits for what comes first; gives the instant when the loop should have gone on at the latest.
-    fn pause(&self) -> io::Result<Instant> {
+    /// Waits for what comes first; gives the instant when the loop should have gone on at the latest, and what is ready.
+    fn pause(&self) -> io::Result<(Instant, Ready)> {
         let now = clock::monotonic();
         let end = now + LONGEST;
         let due = self.node.deadline().map_or(end, |deadline| deadline.min(end));
@@ -125,8 +134,7 @@ impl<E: Engine> Shell<E> {
         if !loaded {
             fds.extend(self.node.ports.fds());
         }
-        wait(&fds, Some(timeout))?;
-        Ok(due)
+        Ok((due, wait(&fds, Some(timeout))?))
     }
 
     fn read_links(&mut self) -> io::Result<()> {
@@ -169,11 +177,11 @@ impl<E: Engine> Shell<E> {
                     if asked {
                         self.control.tell(at, &event)?;
                     } else {
-                        self.events.event(at, &event)?;
+                        self.write(&EventLine::event(at, &event))?;
                     }
                 }
                 Effect::Event(at, event) => {
-                    self.events.event(at, &event)?;
+                    self.write(&EventLine::event(at, &event))?;
                     self.control.tell(at, &event)?;
                 }
             }
@@ -183,7 +191,11 @@ impl<E: Engine> Shell<E> {
 
     /// Says so if the loop is late.
     fn confess(&mut self, due: Instant, now: Instant) -> io::Result<()> {
-        self.lateness.stall(due, now).map_or(Ok(()), |late| self.events.stall(now, late))
+        self.lateness.stall(due, now).map_or(Ok(()), |late| self.write(&EventLine::stall(now, late)))
+    }
+
+    fn write(&mut self, line: &EventLine) -> io::Result<()> {
+        self.events.write_all(&line.to_bytes()?)
     }
 
     /// An orderly end: the last account as the last event, the journal whole.

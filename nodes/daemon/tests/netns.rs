@@ -175,7 +175,7 @@ fn netns_a_switch_forwards_answers_and_confesses() {
     assert!(bench.switch.wait(PATIENCE).expect("gone").success());
     let last = status_of(&std::iter::from_fn(|| bench.events.recv_timeout(PATIENCE).ok()).last().expect("an event"));
     let inputs = journal::read(&bench.place.path().join("journal.bin")).expect("a whole journal");
-    let outputs = journal::replay(&mut Switch::new(config()), &inputs);
+    let outputs = scalebed_engine::replay(&mut Switch::new(config()), &inputs);
     let sent = outputs.iter().filter(|output| matches!(output, Output::Transmit { .. })).count();
     assert_eq!(u64::try_from(sent).expect("few"), last.counters["out.p0"] + last.counters["out.p1"]);
     let replayed = outputs.iter().rev().find_map(|output| match output {

@@ -15,6 +15,7 @@ use scalebed_topologies::lab::{Architecture, Network, NetworkRole};
 use crate::counters::{Count, Counters, Fate};
 use crate::membership::Membership;
 use crate::nat::Nat;
+use crate::path::Decide;
 use crate::stream::Streams;
 use crate::table::{CAPACITY, Id, Table};
 use crate::waiting::Waiting;
@@ -35,6 +36,8 @@ pub(crate) struct Joining {
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) config: NodeConfig,
+    /// What the pivot does with packets of data networks; a member behind orchestrators has none.
+    pub(crate) decide: Option<Decide>,
     pub(crate) cluster: ClusterMember,
     pub(crate) view: Membership,
     pub(crate) policy: Policy,
@@ -71,6 +74,7 @@ impl Gateway {
         let mut view = Membership::new(me, config.incarnation);
         view.no_fence = config.ablations.no_fence;
         Self {
+            decide: None,
             cluster: ClusterMember::new(config.clone()),
             view,
             policy: Policy { mode: group.distribution, l4: group.l4, buckets: group.buckets },
@@ -94,6 +98,12 @@ impl Gateway {
             now: Instant(0),
             config,
         }
+    }
+
+    /// As [`Gateway::new`], for a member that may be the pivot.
+    #[must_use]
+    pub fn with_decision(config: NodeConfig, decide: Decide) -> Self {
+        Self { decide: Some(decide), ..Self::new(config) }
     }
 
     pub(crate) fn is_elastic(&self) -> bool {

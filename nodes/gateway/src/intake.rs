@@ -73,7 +73,7 @@ impl Gateway {
             Network::Ip(_) if !self.view.leads => Fate::Dropped(Reason::NotPivot),
             Network::Ip(ip) => {
                 let packet = Packet::new(frame, view, ip, network, port);
-                self.decide(packet)
+                self.enter(packet)
             }
             Network::Other => Fate::Dropped(Reason::UnknownEthertype),
             Network::Malformed => Fate::Dropped(Reason::Malformed),

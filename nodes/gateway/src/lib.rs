@@ -23,3 +23,4 @@ mod tests;
 
 pub use counters::{Count, Fate, Reason};
 pub use engine::Gateway;
+pub use path::{Decide, Entering, Known};

@@ -14,23 +14,51 @@ use crate::table::{Connection, Id};
 use crate::tracking::{Event, Track, Verdict, Way};
 use crate::waiting::For;
 
+/// What is known of a packet that entered at the pivot, for its decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entering {
+    /// Its connection, if sync told of it or it is owned here.
+    pub known: Option<Known>,
+    /// The owner of its bucket in the accepted matrix; `None` before the first matrix.
+    pub owner: Option<MemberId>,
+    /// How the group is configured to choose.
+    pub sticky: Sticky,
+}
+
+/// A connection as the pivot knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Who owns it.
+    pub owner: MemberId,
+    /// Is that life of the owner admitted?
+    pub admitted: bool,
+    /// The owner of its bucket now: who takes it over when the owner is gone.
+    pub heir: Option<MemberId>,
+}
+
+/// The pivot's decision: whose packet it is. `None`: nobody can say.
+pub type Decide = fn(&Entering) -> Option<MemberId>;
+
 impl Gateway {
     /// Does this member, in this life, own the connection?
     pub(crate) fn owns(&self, connection: &Connection) -> bool {
         connection.owner == self.view.id && connection.life == self.view.incarnation
     }
 
-    /// The pivot's decision: the connections that it knows, then the matrix (`sticky: hash`: the matrix alone).
-    pub(crate) fn decide(&mut self, packet: Packet) -> Fate {
+    /// A packet of a data network, at the member that receives for all: to whom the decision says.
+    pub(crate) fn enter(&mut self, packet: Packet) -> Fate {
+        let Some(decide) = self.decide else { return Fate::Dropped(Reason::NotPivot) };
         if self.is_local(&packet) {
             return self.packet(packet);
         }
         let bucket = self.bucket(&packet.flow, packet.ip.has_ports(), packet.network);
-        let known = self.table.find(&packet.flow).and_then(|(id, _)| self.table.get(id));
-        let sticky = self.config.group.sticky == Sticky::Table;
-        let by_table = known.filter(|one| sticky && self.view.admits(one.owner, one.life)).map(|one| one.owner);
-        let heir = known.filter(|_| sticky).and_then(|one| self.view.owner(one.bucket));
-        match by_table.or(heir).or_else(|| self.view.owner(bucket)) {
+        let known = self.table.find(&packet.flow).and_then(|(id, _)| self.table.get(id)).map(|one| Known {
+            owner: one.owner,
+            admitted: self.view.admits(one.owner, one.life),
+            heir: self.view.owner(one.bucket),
+        });
+        let entering = Entering { known, owner: self.view.owner(bucket), sticky: self.config.group.sticky };
+        match decide(&entering) {
             Some(owner) if owner != self.view.id => self.hand_over(owner, packet),
             Some(_) => self.packet(packet),
             None => Fate::Dropped(Reason::NoMatrix),

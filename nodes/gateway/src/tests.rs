@@ -11,9 +11,7 @@ use scalebed_frame::view::{ACK, Arp, FIN, Network as Layer3, RST, SYN};
 use scalebed_frame::{
     DistributionMode, Flow, GroupId, Incarnation, Mac, MemberId, NetworkId, Protocol, View, mac, render,
 };
-use scalebed_topologies::lab::{
-    Architecture, Group, HideNat, Network, NetworkRole, PivotForward, Port, PortRole, Prefix, Redeal, Rule, Sticky,
-};
+use scalebed_topologies::lab::{Architecture, Group, HideNat, Network, NetworkRole, Port, PortRole, Prefix, Rule};
 
 use crate::Gateway;
 use crate::counters::{Count, Reason};
@@ -45,18 +43,9 @@ fn config() -> NodeConfig {
         incarnation: Incarnation(256),
         architecture: Architecture::ElasticXl,
         group: Group {
-            id: group,
-            distribution: DistributionMode::General,
-            l4: false,
-            buckets: 512,
-            redeal: Redeal::MinimalMove,
-            sync_delay_ms: 3000,
-            unit_ms: 100,
-            dead_units: 3,
             rules: vec![Rule { protocol: Some(6), dst_ports: Some((23, 23)), accept: false, ..any.clone() }, any],
             nat: vec![HideNat { from: INSIDE, to: OUTSIDE, address: HIDDEN, ports: (10000, 10003) }],
-            pivot_forward: PivotForward::Sync,
-            sticky: Sticky::Table,
+            ..Group::new(group, DistributionMode::General)
         },
         config_digest: 1,
         networks: vec![
@@ -99,7 +88,12 @@ impl Bench {
 
     /// Just started, its cables plugged.
     fn start(config: NodeConfig) -> Self {
-        let mut bench = Self { gateway: Gateway::new(config), now: Instant(0), deadline: None, sent: Vec::new() };
+        let mut bench = Self {
+            gateway: Gateway::with_decision(config, |entering| entering.owner),
+            now: Instant(0),
+            deadline: None,
+            sent: Vec::new(),
+        };
         for port in 0..3 {
             bench.handle(Input::Link { port: PortIndex(port), up: true, changes: 1 });
         }

@@ -14,9 +14,7 @@ use scalebed_frame::{
     DistributionMode, Flow, Generation, GroupId, Incarnation, Kind, Mac, MemberId, MhoId, NetworkId, NodeId, Protocol,
     Shim, mac, render,
 };
-use scalebed_topologies::lab::{
-    Architecture, Group, Network, NetworkRole, PivotForward, Port, PortRole, Prefix, Redeal, Sticky,
-};
+use scalebed_topologies::lab::{Architecture, Group, Network, NetworkRole, Port, PortRole, Prefix};
 
 use super::Orchestrator;
 
@@ -47,20 +45,7 @@ fn orchestrator() -> Orchestrator {
         id: MhoId(1).into(),
         incarnation: Incarnation(256),
         architecture: Architecture::Maestro,
-        group: Group {
-            id: GROUP,
-            distribution: DistributionMode::AutoTopology,
-            l4: false,
-            buckets: 512,
-            redeal: Redeal::MinimalMove,
-            sync_delay_ms: 3000,
-            unit_ms: 100,
-            dead_units: 3,
-            rules: Vec::new(),
-            nat: Vec::new(),
-            pivot_forward: PivotForward::Sync,
-            sticky: Sticky::Table,
-        },
+        group: Group::new(GROUP, DistributionMode::AutoTopology),
         config_digest: 1,
         networks: vec![network(1, NetworkRole::Inside), network(2, NetworkRole::Outside)],
         ports: vec![

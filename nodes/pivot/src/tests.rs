@@ -10,9 +10,7 @@ use scalebed_fabric::{Fabric, Keep, NodeIndex};
 use scalebed_frame::build::{self, Envelope};
 use scalebed_frame::{DistributionMode, Flow, GroupId, Incarnation, Mac, MemberId, NetworkId, Protocol, View, mac};
 use scalebed_switch::Switch;
-use scalebed_topologies::lab::{
-    Architecture, Group, HideNat, Network, NetworkRole, PivotForward, Port, PortRole, Prefix, Redeal, Rule, Sticky,
-};
+use scalebed_topologies::lab::{Architecture, Group, HideNat, Network, NetworkRole, Port, PortRole, Prefix, Rule};
 
 use crate::Pivot;
 
@@ -42,18 +40,9 @@ fn config(number: u8) -> NodeConfig {
         incarnation: Incarnation(256),
         architecture: Architecture::ElasticXl,
         group: Group {
-            id: group,
-            distribution: DistributionMode::General,
-            l4: false,
-            buckets: 512,
-            redeal: Redeal::MinimalMove,
-            sync_delay_ms: 3000,
-            unit_ms: 100,
-            dead_units: 3,
             rules: vec![Rule { src: None, dst: None, protocol: None, dst_ports: None, accept: true }],
             nat: vec![hide],
-            pivot_forward: PivotForward::Sync,
-            sticky: Sticky::Table,
+            ..Group::new(group, DistributionMode::General)
         },
         config_digest: 1,
         networks: vec![network(1, NetworkRole::Inside), network(2, NetworkRole::Outside)],
@@ -212,10 +201,10 @@ const ALL: &[usize] = &[0, 1, 2];
 #[test]
 fn the_pivot_hands_out_and_nothing_is_ever_corrected() {
     let mut bench = Bench::new();
-    assert_eq!(bench.round(), CLIENTS.into());
+    assert_eq!(bench.round(), u64::from(CLIENTS));
     bench.run(4_000);
-    assert_eq!(bench.round(), CLIENTS.into());
-    assert_eq!(bench.sum(ALL, "created"), CLIENTS.into());
+    assert_eq!(bench.round(), u64::from(CLIENTS));
+    assert_eq!(bench.sum(ALL, "created"), u64::from(CLIENTS));
     assert_eq!(bench.sum(ALL, "corrected_out"), 0);
     let owned: Vec<u64> = ALL.iter().map(|&member| bench.status(member).connections).collect();
     assert!(owned.iter().all(|&owned| owned > 0), "{owned:?}");
@@ -243,7 +232,7 @@ fn kill(member: usize, age_ms: u64) -> Killed {
     let created = bench.sum(&rest, "created");
     bench.fabric.kill(bench.members[member]);
     bench.run(1_000);
-    assert_eq!(bench.round(), CLIENTS.into(), "everybody is served again");
+    assert_eq!(bench.round(), u64::from(CLIENTS), "everybody is served again");
     let created = bench.sum(&rest, "created") - created;
     Killed { owned, synced, taken_over: bench.sum(&rest, "taken_over"), created }
 }
@@ -276,8 +265,8 @@ fn the_next_connection_of_a_tuple_is_newer_than_the_end_of_the_last() {
     let mut bench = Bench::new();
     bench.round();
     bench.run(42_000);
-    assert_eq!(bench.sum(ALL, "deleted"), CLIENTS.into());
-    assert_eq!(bench.round(), CLIENTS.into());
+    assert_eq!(bench.sum(ALL, "deleted"), u64::from(CLIENTS));
+    assert_eq!(bench.round(), u64::from(CLIENTS));
     assert_eq!((bench.sum(ALL, "created"), bench.sum(ALL, "sync_rx_old")), (2 * u64::from(CLIENTS), 0));
 }
 

@@ -64,4 +64,6 @@ pub struct Probe {
     pub sequence: u32,
     /// How late it was handed to the generator's port, ns.
     pub late: u32,
+    /// Which attempt at this number, from 0.
+    pub attempt: u8,
 }

@@ -16,7 +16,7 @@ const TTL: u8 = 64;
 impl Generator {
     pub(crate) fn send_udp(&mut self, index: u32, direction: Direction, tuple: Flow, round: Round, now: Instant) {
         let Some(place) = self.flows.get(index as usize).map(|flow| flow.sender(direction)) else { return };
-        let Some(payload) = self.payload(index, direction, round, now) else { return };
+        let Some(payload) = self.payload(index, direction, round, 0, now) else { return };
         let Some(envelope) = self.envelope(place, tuple) else { return };
         self.counters.sent += 1;
         self.transmit(place, build::udp(envelope, tuple, &payload));
@@ -63,10 +63,10 @@ impl Generator {
         let place = flow.place(end);
         let Some(tuple) = tuple else { return };
         let payload = match segment.data {
-            Some(round) => self.payload(index, direction, round, now),
+            Some(round) => self.payload(index, direction, round, segment.attempt, now),
             None => None,
         };
-        if segment.data.is_some() && !segment.again {
+        if segment.data.is_some() && segment.attempt == 0 {
             self.counters.sent += 1;
         }
         self.send_tcp(place, tuple, &segment, payload.as_ref().map_or(&[], |payload| payload.as_slice()));
@@ -80,7 +80,14 @@ impl Generator {
         self.transmit(place, build::tcp(envelope, tuple, fields, payload));
     }
 
-    fn payload(&self, flow: u32, direction: Direction, round: Round, now: Instant) -> Option<[u8; signature::LEN]> {
+    fn payload(
+        &self,
+        flow: u32,
+        direction: Direction,
+        round: Round,
+        attempt: u8,
+        now: Instant,
+    ) -> Option<[u8; signature::LEN]> {
         let schedule = &self.config.schedule;
         let signature = Signature {
             direction,
@@ -91,6 +98,7 @@ impl Generator {
             sequence: round.number,
             intended: round.intended.0,
             late: u32::try_from(now.0.saturating_sub(round.intended.0)).unwrap_or(u32::MAX),
+            attempt,
         };
         let mut payload = [0; signature::LEN];
         signature.write(&schedule.key, &mut payload).then_some(payload)

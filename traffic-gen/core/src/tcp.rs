@@ -43,8 +43,8 @@ pub(crate) struct Segment {
     pub(crate) window: u16,
     /// What its payload is, if it has one.
     pub(crate) data: Option<Round>,
-    /// Not the first attempt.
-    pub(crate) again: bool,
+    /// Which attempt, from 0; saturates.
+    pub(crate) attempt: u8,
 }
 
 impl Segment {
@@ -56,7 +56,7 @@ impl Segment {
         } else {
             (0, tcp.sequence.wrapping_add(length), RST | ACK)
         };
-        Self { sequence, acknowledgement, flags, window: 0, data: None, again: false }
+        Self { sequence, acknowledgement, flags, window: 0, data: None, attempt: 0 }
     }
 }
 
@@ -89,6 +89,15 @@ impl Piece {
     }
 }
 
+/// Something that was sent and is not acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// Its place in the stream.
+    sequence: u32,
+    piece: Piece,
+    attempt: u8,
+}
+
 /// One end.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -98,9 +107,7 @@ pub(crate) struct Endpoint {
     /// Next byte expected.
     expected: u32,
     /// Sent and not acknowledged, oldest first, each with its place in the stream.
-    unacked: VecDeque<(u32, Piece)>,
-    /// When data or a handshake last left for the first time.
-    fresh: Instant,
+    unacked: VecDeque<Sent>,
     /// Rounds that were due before the handshake was done.
     waiting: VecDeque<Round>,
     rto: Duration,
@@ -125,7 +132,6 @@ impl Endpoint {
             next: isn,
             expected: 0,
             unacked: VecDeque::new(),
-            fresh: Instant(0),
             waiting: VecDeque::new(),
             rto: RTO,
             deadline: None,
@@ -183,11 +189,8 @@ impl Endpoint {
         }
         self.rto = (self.rto * 2).min(RTO_MAX);
         self.deadline = (!self.unacked.is_empty()).then(|| now + self.rto);
-        // What left at this very instant was not lost yet: it is the youngest.
-        let old = self.unacked.len() - usize::from(self.fresh == now && !self.unacked.is_empty());
-        for &(sequence, piece) in self.unacked.iter().take(old.min(BURST)) {
-            self.retransmitted += 1;
-            out.push(self.segment(sequence, piece, true));
+        for place in 0..self.unacked.len().min(BURST) {
+            self.send_again(place, out);
         }
     }
 
@@ -308,16 +311,22 @@ impl Endpoint {
 
     fn on_lost_answer(&mut self, now: Instant, out: &mut Vec<Segment>) {
         self.deadline = Some(now + self.rto);
-        if let Some(&(sequence, piece)) = self.unacked.front() {
-            self.retransmitted += 1;
-            out.push(self.segment(sequence, piece, true));
-        }
+        self.send_again(0, out);
+    }
+
+    /// The next attempt of what stands at a place of the queue.
+    fn send_again(&mut self, place: usize, out: &mut Vec<Segment>) {
+        let Some(sent) = self.unacked.get_mut(place) else { return };
+        sent.attempt = sent.attempt.saturating_add(1);
+        let sent = *sent;
+        self.retransmitted += 1;
+        out.push(self.segment(sent));
     }
 
     /// Drops what `acknowledgement` covers, and follows what its SYN or FIN being covered means.
     fn take_ack(&mut self, acknowledgement: u32, now: Instant) {
         let mut progress = false;
-        while let Some(&(sequence, piece)) = self.unacked.front() {
+        while let Some(&Sent { sequence, piece, .. }) = self.unacked.front() {
             let end = sequence.wrapping_add(piece.length());
             if end.wrapping_sub(acknowledgement).cast_signed() > 0 {
                 break;
@@ -353,15 +362,16 @@ impl Endpoint {
     fn send(&mut self, piece: Piece, now: Instant, out: &mut Vec<Segment>) {
         let sequence = self.next;
         self.next = sequence.wrapping_add(piece.length());
-        self.unacked.push_back((sequence, piece));
-        self.fresh = now;
+        let sent = Sent { sequence, piece, attempt: 0 };
+        self.unacked.push_back(sent);
         if self.deadline.is_none() {
             self.deadline = Some(now + self.rto);
         }
-        out.push(self.segment(sequence, piece, false));
+        out.push(self.segment(sent));
     }
 
-    fn segment(&self, sequence: u32, piece: Piece, again: bool) -> Segment {
+    fn segment(&self, sent: Sent) -> Segment {
+        let Sent { sequence, piece, attempt } = sent;
         // Only the very first SYN has nothing to acknowledge.
         let ack = if self.state == State::SynSent { 0 } else { ACK };
         let (flags, data) = match piece {
@@ -370,12 +380,12 @@ impl Endpoint {
             Piece::Fin => (FIN | ack, None),
         };
         let acknowledgement = if ack == 0 { 0 } else { self.expected };
-        Segment { sequence, acknowledgement, flags, window: WINDOW, data, again }
+        Segment { sequence, acknowledgement, flags, window: WINDOW, data, attempt }
     }
 
     fn acknowledge(&self, out: &mut Vec<Segment>) {
         let (sequence, acknowledgement) = (self.next, self.expected);
-        out.push(Segment { sequence, acknowledgement, flags: ACK, window: WINDOW, data: None, again: false });
+        out.push(Segment { sequence, acknowledgement, flags: ACK, window: WINDOW, data: None, attempt: 0 });
     }
 
     fn reset(&mut self) {

@@ -1,19 +1,20 @@
 //! All of the process but its ports and its clock: what the loop does with a frame, with the time, and in the end.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 
-use scalebed_engine::{Engine as _, Frame, Input, Instant, Output};
+use scalebed_engine::{Engine as _, EventLine, Frame, Input, Instant, Output};
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_traffic::{Config, Generator, Place};
 
-use crate::events::Events;
 use crate::pace::{Pace, Wait};
 
 /// The engine, and what it wants done.
 #[derive(Debug)]
 pub struct Driver {
     generator: Generator,
-    events: Events,
+    /// A file or a FIFO.
+    events: File,
     pace: Pace,
     deadline: Option<Instant>,
     outgoing: [Vec<Frame>; 2],
@@ -25,7 +26,7 @@ impl Driver {
     ///
     /// # Errors
     /// If the events file can't be written.
-    pub fn start(config: Config, events: Events, now: Instant) -> io::Result<Self> {
+    pub fn start(config: Config, events: File, now: Instant) -> io::Result<Self> {
         let mut driver = Self {
             generator: Generator::new(config),
             events,
@@ -47,7 +48,7 @@ impl Driver {
     /// If the events file can't be written.
     pub fn on_time(&mut self, now: Instant) -> io::Result<()> {
         if let Some(late) = self.pace.late(now) {
-            self.events.stall(now, u64::try_from(late.as_nanos()).unwrap_or(u64::MAX))?;
+            self.events.write_all(&EventLine::stall(now, late).to_bytes()?)?;
         }
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.hand_over(Input::Timeout, now)?;
@@ -98,7 +99,7 @@ impl Driver {
                         self.outgoing[place as usize].push(frame);
                     }
                 }
-                Output::Event(event) => self.events.event(now, &event)?,
+                Output::Event(event) => self.events.write_all(&EventLine::event(now, &event).to_bytes()?)?,
                 // A generator sets no ports and is not cloned.
                 Output::SetPort { .. } | Output::InstallConfig(_) | Output::Reboot => {}
                 Output::Idle(deadline) => {
@@ -166,7 +167,7 @@ mod tests {
     fn bench() -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
-        let driver = Driver::start(config(), Events::open(&path).unwrap(), BEGIN).unwrap();
+        let driver = Driver::start(config(), File::create(&path).unwrap(), BEGIN).unwrap();
         Bench { driver, path, _folder: folder }
     }
 

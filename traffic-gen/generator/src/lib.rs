@@ -1,11 +1,10 @@
 //! The packet generator's process: a shell around the engine of traffic-gen/core, over two raw ports.
 
 pub mod driver;
-pub mod events;
 pub mod pace;
 pub mod shell;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +13,6 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use scalebed_port::PacketPort;
 use scalebed_record::traffic::GeneratorReport;
-
-use events::Events;
 
 /// What the process is told on its command line.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Parser)]
@@ -56,7 +53,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let config = serde_json::from_reader(BufReader::new(file)).with_context(|| options.config.display().to_string())?;
     let open = |name: &str| PacketPort::open(name).with_context(|| format!("interface {name}"));
     let mut ports = [open(&options.inside)?, open(&options.outside)?];
-    let events = Events::open(&options.events).with_context(|| options.events.display().to_string())?;
+    let events = OpenOptions::new().append(true).create(true).open(&options.events);
+    let events = events.with_context(|| options.events.display().to_string())?;
     let report = shell::run(config, events, &mut ports, &signals)?;
     write_report(&options.report, &report)
 }

@@ -1,5 +1,6 @@
 //! The loop over two raw ports.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -11,7 +12,6 @@ use scalebed_record::traffic::GeneratorReport;
 use scalebed_traffic::{Config, Place};
 
 use crate::driver::Driver;
-use crate::events::Events;
 
 /// Batches that a port hands over before it is the turn of deadlines and the other port.
 const BATCHES: u32 = 4;
@@ -22,7 +22,7 @@ const BATCHES: u32 = 4;
 /// A port that fails for good, or an events file that can't be written.
 pub fn run(
     config: Config,
-    events: Events,
+    events: File,
     ports: &mut [PacketPort; 2],
     signals: &SignalFd,
 ) -> io::Result<GeneratorReport> {

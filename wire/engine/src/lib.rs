@@ -6,10 +6,12 @@
 
 mod event;
 mod instant;
+mod line;
 mod rng;
 
 pub use event::{Command, DropCount, MoveReport, NodeEvent, Role, Status};
 pub use instant::Instant;
+pub use line::EventLine;
 pub use rng::Rng;
 pub use scalebed_frame::Frame;
 
@@ -52,7 +54,7 @@ pub enum Input {
     },
     /// An operator's or the harness's request.
     Command(Command),
-    /// The instant of the last `Idle` has come. Also the very first input of every engine.
+    /// The instant of the last `Idle` has come. Also what starts an engine, once it was told the carrier of every port.
     Timeout,
 }
 
@@ -81,6 +83,24 @@ pub enum Output {
     Reboot,
     /// Nothing more to do; wake me at this instant, if any.
     Idle(Option<Instant>),
+}
+
+/// Feeds a journal (every input with the instant when it was handed over) to an engine that was configured alike, and
+/// gives all its outputs, `Idle`s among them.
+pub fn replay(engine: &mut dyn Engine, journal: &[(Input, Instant)]) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    for (input, now) in journal {
+        engine.handle(input.clone(), *now);
+        loop {
+            let output = engine.poll();
+            let idle = matches!(output, Output::Idle(_));
+            outputs.push(output);
+            if idle {
+                break;
+            }
+        }
+    }
+    outputs
 }
 
 impl<E: Engine + ?Sized> Engine for Box<E> {

@@ -16,7 +16,7 @@ mod queue;
 mod record;
 
 pub use fabric::{CableIndex, Deliver, Fabric, Ledger, NodeIndex};
-pub use node::{Losses, Process, replay};
+pub use node::{Losses, Process};
 pub use record::Keep;
 pub use scalebed_cable::{DEFAULT_DELAY, Rule, Settings};
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use scalebed_engine::{Engine, Input, Instant, Output};
+use scalebed_engine::{Engine, Input, Instant};
 
 use crate::record::OutputRecord;
 
@@ -105,21 +105,4 @@ impl Node {
             Input::Frame { .. } | Input::Command(_) => self.losses.overflowed += 1,
         }
     }
-}
-
-/// Feeds a journal to a fresh engine and returns all its outputs, `Idle`s among them.
-pub fn replay(engine: &mut dyn Engine, journal: &[(Input, Instant)]) -> Vec<Output> {
-    let mut outputs = Vec::new();
-    for (input, now) in journal {
-        engine.handle(input.clone(), *now);
-        loop {
-            let output = engine.poll();
-            let idle = matches!(output, Output::Idle(_));
-            outputs.push(output);
-            if idle {
-                break;
-            }
-        }
-    }
-    outputs
 }

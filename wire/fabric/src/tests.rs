@@ -3,9 +3,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex};
+use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, replay};
 
-use crate::{Fabric, Keep, Ledger, NodeIndex, Process, Rule, Settings, replay};
+use crate::{Fabric, Keep, Ledger, NodeIndex, Process, Rule, Settings};
 
 const P0: PortIndex = PortIndex(0);
 

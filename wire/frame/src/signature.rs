@@ -9,8 +9,10 @@
 //! bytes 16-23  sequence number of the flow and direction
 //! bytes 24-31  intended send time, ns of CLOCK_MONOTONIC
 //! bytes 32-35  actual minus intended, ns, saturating
-//! bytes 36-39  keyed hash (SipHash-2-4 with the run's key) of bytes 0..36 truncated to 32 bits
-//! bytes 40-47  zero, reserved
+//! byte   36    attempt, 0 = the first (a TCP segment that is sent again is a probe of its own)
+//! bytes 37-39  zero, reserved
+//! bytes 40-43  keyed hash (SipHash-2-4 with the run's key) of bytes 0..40 truncated to 32 bits
+//! bytes 44-47  zero, reserved
 //! ```
 //! All big endian. It stands at the start of the L4 payload, 48 bytes. The compact form of 16 bytes, for 64-byte
 //! frames in throughput runs ([`Compact`]): magic, version | 0x80, flags, flow id (4), sequence (4), and the keyed hash of
@@ -72,6 +74,8 @@ pub struct Signature {
     pub intended: u64,
     /// How much later it was handed to the port, ns.
     pub late: u32,
+    /// Which attempt at the same sequence number, from 0; saturates.
+    pub attempt: u8,
 }
 
 /// The run's hash key.
@@ -90,9 +94,11 @@ impl Signature {
         place[16..24].copy_from_slice(&self.sequence.to_be_bytes());
         place[24..32].copy_from_slice(&self.intended.to_be_bytes());
         place[32..36].copy_from_slice(&self.late.to_be_bytes());
-        let hash = hash(key, &place[..36]);
-        place[36..40].copy_from_slice(&hash.to_be_bytes());
-        place[40..48].fill(0);
+        place[36] = self.attempt;
+        place[37..40].fill(0);
+        let hash = hash(key, &place[..40]);
+        place[40..44].copy_from_slice(&hash.to_be_bytes());
+        place[44..48].fill(0);
         true
     }
 
@@ -100,7 +106,7 @@ impl Signature {
     #[must_use]
     pub fn read(key: &Key, payload: &[u8]) -> Option<Self> {
         let signature = Self::peek(payload)?;
-        (view::be32(payload, 36)? == hash(key, payload.get(..36)?)).then_some(signature)
+        (view::be32(payload, 40)? == hash(key, payload.get(..40)?)).then_some(signature)
     }
 
     /// As [`Self::read`] without a key: for taps and transcripts, which don't judge integrity.
@@ -121,6 +127,7 @@ impl Signature {
             sequence: long(16),
             intended: long(24),
             late: view::be32(bytes, 32)?,
+            attempt: bytes[36],
         })
     }
 }

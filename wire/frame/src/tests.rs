@@ -134,11 +134,11 @@ proptest! {
 
     #[test]
     fn signatures_round_trip_and_their_hash_guards_them(
-        flow in any::<u32>(), sequence in any::<u64>(), late in any::<u32>(), phase in 0u8..32, flip in 0usize..36,
+        flow in any::<u32>(), sequence in any::<u64>(), late in any::<u32>(), phase in 0u8..32, flip in 0usize..40,
     ) {
         let key = [9; 16];
         let signature = Signature {
-            direction: Direction::Reverse, class: Class::Population, phase, run: 3, flow, sequence, intended: 99, late,
+            direction: Direction::Reverse, class: Class::Population, phase, run: 3, flow, sequence, intended: 99, late, attempt: 1,
         };
         let mut payload = [0; signature::LEN];
         prop_assert!(signature.write(&key, &mut payload));
@@ -288,12 +288,14 @@ fn the_shim_has_its_documented_bytes() {
 #[test]
 fn signatures_have_their_documented_bytes() {
     let (direction, class, phase) = (Direction::Reverse, Class::Population, 3);
-    let full = Signature { direction, class, phase, run: 0x0102, flow: 5, sequence: 6, intended: 7, late: 8 };
+    let full =
+        Signature { direction, class, phase, run: 0x0102, flow: 5, sequence: 6, intended: 7, late: 8, attempt: 2 };
     let mut bytes = [0xee; signature::LEN];
     assert!(full.write(&[0; 16], &mut bytes));
     assert_eq!(bytes[..12], [0x5b, 0xed, 1, 0b11011, 0, 0, 0, 0, 0, 0, 1, 2]);
     assert_eq!(bytes[12..36], [0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 8]);
-    assert_eq!(bytes[40..], [0; 8]);
+    assert_eq!(bytes[36..40], [2, 0, 0, 0]);
+    assert_eq!(bytes[44..], [0; 4]);
     assert_eq!(Compact::peek(&bytes), None, "neither is taken for the other");
     assert!(Compact { direction, class, phase, flow: 5, sequence: 6 }.write(&[0; 16], &mut bytes));
     assert_eq!(bytes[..12], [0x5b, 0xed, 0x81, 0b11011, 0, 0, 0, 5, 0, 0, 0, 6]);

@@ -142,7 +142,7 @@ fn arp_is_read_like_a_capture() {
 fn the_shim_and_probes_are_read_like_a_capture() {
     let mut payload = [0; signature::LEN];
     let (direction, class, phase) = (Direction::Forward, Class::Probe, 1);
-    let full = Signature { direction, class, phase, run: 1, flow: 12, sequence: 34, intended: 0, late: 0 };
+    let full = Signature { direction, class, phase, run: 1, flow: 12, sequence: 34, intended: 0, late: 0, attempt: 0 };
     assert!(full.write(&[1; 16], &mut payload));
     let mut frame = udp(&payload);
     Shim { origin: 2, target: 3, hop: 1, generation: 4, ingress: 1, ..SHIM }.insert(&mut frame);

@@ -380,6 +380,7 @@ impl Cluster {
                     class: spec.class,
                     sequence: sequence as u32,
                     late: 30_000,
+                    attempt: 0,
                 };
                 if (flow, sequence, side) == (27, 5, 0) {
                     self.segment = self.sent + 1;
@@ -387,7 +388,7 @@ impl Cluster {
                 let mut sent = self.packet(spec, probe, at, self.adopted(spec, at, opened, state));
                 if !sent && spec.kind == FlowKind::Tcp {
                     at += 600 * MS;
-                    let again = Probe { late: 600_030_000, ..probe };
+                    let again = Probe { late: 600_030_000, attempt: 1, ..probe };
                     sent = self.packet(spec, again, at, self.adopted(spec, at, opened, state));
                 }
                 last = if sent { at } else { last };

@@ -72,7 +72,7 @@ proptest! {
     fn a_signed_packet_is_observed_as_it_is(number: u32, sequence in 0u64..1 << 31, reverse: bool, cut in 110usize..200) {
         let direction = if reverse { Direction::Reverse } else { Direction::Forward };
         let signature =
-            Signature { direction, class: Class::Population, phase: 0, run: 1, flow: number, sequence, intended: 5, late: 9 };
+            Signature { direction, class: Class::Population, phase: 0, run: 1, flow: number, sequence, intended: 5, late: 9, attempt: 0 };
         let mut payload = vec![0u8; 400];
         prop_assert!(signature.write(&[1; 16], &mut payload));
         let envelope = Envelope { src: Mac::host(1), dst: Mac::host(2), ttl: 61, identification: 0 };

@@ -8,27 +8,7 @@ use std::path::Path;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use scalebed_engine::NodeEvent;
-use serde::Deserialize;
-
-/// A line of a node's event stream.
-#[derive(Debug, Deserialize)]
-pub struct Line {
-    /// By the node's clock (CLOCK_MONOTONIC), ns.
-    pub at: u64,
-    /// An event, or
-    pub event: Option<serde_json::Value>,
-    /// a loop that ran so much later than due, ns.
-    pub stall: Option<u64>,
-}
-
-impl Line {
-    /// The node event, if the line is one.
-    #[must_use]
-    pub fn node_event(&self) -> Option<NodeEvent> {
-        serde_json::from_value(self.event.clone()?).ok()
-    }
-}
+use scalebed_engine::EventLine;
 
 /// The reading end of a node's events.
 #[derive(Debug)]
@@ -57,7 +37,7 @@ impl Stream {
     ///
     /// # Errors
     /// The FIFO cannot be read, the file not be written, or a line is not JSON of ours.
-    pub fn drain(&mut self) -> io::Result<Vec<Line>> {
+    pub fn drain(&mut self) -> io::Result<Vec<EventLine>> {
         let mut chunk = [0; 65_536];
         let mut lines = Vec::new();
         loop {

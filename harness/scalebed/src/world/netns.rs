@@ -156,7 +156,7 @@ impl Netns {
             let lines =
                 stream.drain().map_err(|error| broke(&format!("{}: events: {error}", self.lab.nodes[*node].name)))?;
             for line in lines {
-                if let Some(event) = line.node_event() {
+                if let Some(event) = line.event {
                     self.told.push(Told { at: line.at, node: *node, event });
                 }
                 if let Some(late) = line.stall {

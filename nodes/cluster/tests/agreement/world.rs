@@ -9,7 +9,7 @@ use scalebed_frame::control::{Control, MemberState};
 use scalebed_frame::{
     Bucket, DistributionMode, Generation, GroupId, Incarnation, Mac, MemberId, MhoId, NetworkId, NodeId,
 };
-use scalebed_topologies::lab::{self, Architecture, Group, PivotForward, PortRole, Redeal, Sticky};
+use scalebed_topologies::lab::{self, Architecture, Group, PortRole};
 
 pub(crate) const UNIT: u64 = 100;
 /// One way, between any two nodes.
@@ -62,20 +62,7 @@ pub(crate) struct World {
 }
 
 pub(crate) fn group() -> Group {
-    Group {
-        id: GroupId(1),
-        distribution: DistributionMode::General,
-        l4: false,
-        buckets: 512,
-        redeal: Redeal::MinimalMove,
-        sync_delay_ms: 3000,
-        unit_ms: 100,
-        dead_units: 3,
-        rules: Vec::new(),
-        nat: Vec::new(),
-        pivot_forward: PivotForward::Sync,
-        sticky: Sticky::Table,
-    }
+    Group::new(GroupId(1), DistributionMode::General)
 }
 
 pub(crate) fn port(role: PortRole) -> lab::Port {
