@@ -71,6 +71,17 @@ pub fn drive(
     Ok(Ran { evidence, interrupted })
 }
 
+/// Brings a lab into service without a scenario's phases: what a live lab begins with.
+///
+/// # Errors
+/// [`exit::APPLY`]: the lab did not come up. [`exit::INTERRUPTED`]: the operator stopped it.
+pub fn boot(world: &mut dyn World, lab: &Lab, scenario: &Scenario, settings: Settings) -> Result<(), Failure> {
+    Driver::new(world, lab, scenario, settings).boot().map_err(|stop| match stop {
+        Stop::Interrupted => Failure::new(exit::INTERRUPTED, "interrupted by the operator"),
+        Stop::Failed(failure) => failure,
+    })
+}
+
 /// Why the phases ended early.
 enum Stop {
     Interrupted,

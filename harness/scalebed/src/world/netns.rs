@@ -97,6 +97,13 @@ impl Netns {
         &self.sandbox
     }
 
+    /// The namespace of a node, by its name in the lab.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<NsId> {
+        let (node, _) = self.lab.node(name)?;
+        self.namespaces.get(&node).copied()
+    }
+
     fn name(&self, node: usize) -> &str {
         &self.lab.nodes[node].name
     }
