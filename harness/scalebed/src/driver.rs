@@ -243,11 +243,15 @@ impl<'a> Driver<'a> {
         let (verb, node, done) = match event.action {
             Action::Kill(target) => {
                 let node = self.victim(target)?;
-                ("kill".to_owned(), node, self.world.kill(node)?)
+                let done = self.world.kill(node)?;
+                self.forget(node);
+                ("kill".to_owned(), node, done)
             }
             Action::PowerOff(target) => {
                 let node = self.victim(target)?;
-                ("power off".to_owned(), node, self.world.power_off(node)?)
+                let done = self.world.power_off(node)?;
+                self.forget(node);
+                ("power off".to_owned(), node, done)
             }
             Action::Hang { target, units } => {
                 let node = self.victim(target)?;
@@ -276,7 +280,12 @@ impl<'a> Driver<'a> {
         Ok((format!("{verb} {} of", self.lab.nodes[node].ports[port].name), node, done))
     }
 
-    /// The node that is meant, remembered as the last victim; it no longer holds what it declared.
+    /// A dead node no longer holds what it declared: the role that it had is somebody else's to take.
+    fn forget(&mut self, node: usize) {
+        self.states[node] = NodeState { starts: self.states[node].starts, ..NodeState::default() };
+    }
+
+    /// The node that is meant, remembered as the last victim.
     fn victim(&mut self, target: Target) -> Result<usize, Stop> {
         let node = self.find(target)?;
         self.last_victim = Some(node);
@@ -305,8 +314,9 @@ impl<'a> Driver<'a> {
     }
 
     fn launch(&mut self, node: usize) -> Result<Done, Stop> {
-        let starts = self.states[node].starts + 1;
-        self.states[node] = NodeState { starts, ..NodeState::default() };
+        self.forget(node);
+        self.states[node].starts += 1;
+        let starts = self.states[node].starts;
         let spec = &self.lab.nodes[node];
         let config = nodes::config(self.lab, &self.scenario.absent, spec, starts, self.settings.ablations)
             .ok_or_else(|| Failure::new(exit::BUG, format!("{} runs no process of ours", spec.name)))?;
