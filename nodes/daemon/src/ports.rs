@@ -38,7 +38,10 @@ impl Ports<PacketPort> {
         };
         put("port-oversized".to_owned(), self.oversized);
         for (name, port) in self.names.iter().zip(&mut self.ports) {
-            put(format!("port-unsent {name}"), port.unsent());
+            for (reason, count) in port.unsent_by().reasons() {
+                put(format!("port-unsent-{reason} {name}"), count);
+            }
+            put(format!("port-cut {name}"), port.cut());
             put(format!("port-receive-queue {name}"), port.dropped().unwrap_or(0));
         }
     }

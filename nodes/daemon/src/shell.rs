@@ -5,12 +5,11 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use nix::sys::prctl::set_no_new_privs;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use scalebed_engine::{Command, Engine, EventLine, Input, Instant, NodeEvent, PortIndex};
-use scalebed_port::{PacketPort, Ready, clock, wait};
-use scalebed_topologies::lab::Port as PortSpec;
+use scalebed_port::{Keeps, PacketPort, Ready, clock, drop_privileges, wait};
+use scalebed_topologies::lab::{Port as PortSpec, PortRole};
 
 use crate::args::Args;
 use crate::control::ControlSocket;
@@ -54,19 +53,22 @@ impl<E: Engine> Shell<E> {
     ///
     /// # Errors
     /// A port, socket or file cannot be opened.
-    pub fn open(engine: E, args: &Args, ports: &[PortSpec]) -> io::Result<Self> {
+    pub fn open(engine: E, args: &Args, specs: &[PortSpec]) -> io::Result<Self> {
         // Before any thread is started: a signal is an input of the loop.
         let mask: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        let names: Vec<String> = ports.iter().map(|port| port.name.clone()).collect();
+        let names: Vec<String> = specs.iter().map(|port| port.name.clone()).collect();
         let ports = Ports::open(&names)?;
         let links = Links::open(names)?;
         let control = ControlSocket::bind(&args.control)?;
         let events = OpenOptions::new().create(true).append(true).open(&args.events)?;
-        set_no_new_privs()?;
+        let journal = args.journal.as_deref().map(Journal::create).transpose()?;
+        // Only an orchestrator takes ports up and down.
+        let uplinks = specs.iter().any(|port| matches!(port.role, PortRole::Uplink(_)));
+        drop_privileges(if uplinks { Keeps::Links } else { Keeps::Nothing })?;
         Ok(Self {
-            node: Node::new(engine, ports, args.journal.as_deref().map(Journal::create).transpose()?),
+            node: Node::new(engine, ports, journal),
             links,
             control,
             events,

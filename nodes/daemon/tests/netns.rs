@@ -147,6 +147,10 @@ fn netns_a_switch_forwards_answers_and_confesses() {
     assert_eq!(bench.event()["event"], "ready");
     let mode = std::fs::metadata(bench.place.path().join("control.sock")).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    // A switch sets no ports: once in service it may do nothing that root may.
+    let process = std::fs::read_to_string(format!("/proc/{}/status", bench.switch.pid())).expect("its status");
+    let none = ["CapInh", "CapPrm", "CapEff"].map(|set| format!("{set}:\t0000000000000000"));
+    assert!(none.iter().all(|line| process.contains(line)), "{process}");
     send(&mut bench.at_a, A, B, 7);
     assert_eq!(receive(&mut bench.at_b, PATIENCE), [7]);
     send(&mut bench.at_b, B, A, 8);

@@ -1,5 +1,7 @@
 //! The schedule of generated traffic as data: the generator sends by it, the checkers judge by it.
 
+use std::collections::BTreeMap;
+
 use scalebed_frame::{Flow, signature};
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +103,12 @@ pub struct GeneratorReport {
     pub corrupt: u64,
     /// Frames that the receiving socket dropped.
     pub receive_drops: u64,
+    /// Frames that the kernel did not take from it, by reason: the tester's own loss, not the cluster's.
+    #[serde(default)]
+    pub unsent: BTreeMap<String, u64>,
+    /// Frames that arrived longer than its batch takes, and were thrown away.
+    #[serde(default)]
+    pub cut: u64,
     /// Frames that its ports sent and received in all, ARP and TCP's control segments among them.
     #[serde(default)]
     pub frames: u64,

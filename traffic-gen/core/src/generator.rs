@@ -132,6 +132,8 @@ impl Generator {
             foreign: counters.foreign,
             corrupt: counters.corrupt,
             receive_drops: 0,
+            unsent: std::collections::BTreeMap::new(),
+            cut: 0,
             frames: 0,
             cpu_ns: 0,
             tcp: tcp.collect(),

@@ -1,5 +1,6 @@
 //! All of the process but its ports and its clock: what the loop does with a frame, with the time, and in the end.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 
@@ -19,6 +20,17 @@ pub struct Driver {
     deadline: Option<Instant>,
     outgoing: [Vec<Frame>; 2],
     frames: u64,
+}
+
+/// What the ports of a run lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Frames that found no room in a receive queue.
+    pub receive_drops: u64,
+    /// Frames that the kernel did not take, by reason.
+    pub unsent: BTreeMap<String, u64>,
+    /// Frames longer than a batch takes.
+    pub cut: u64,
 }
 
 impl Driver {
@@ -82,10 +94,11 @@ impl Driver {
         now >= self.generator.end()
     }
 
-    /// The report, with what only the process knows.
+    /// The report, with what only the process knows: the CPU that it used, and what its ports lost.
     #[must_use]
-    pub fn report(&self, receive_drops: u64, cpu_ns: u64) -> GeneratorReport {
-        GeneratorReport { receive_drops, cpu_ns, frames: self.frames, ..self.generator.report() }
+    pub fn report(&self, lost: Losses, cpu_ns: u64) -> GeneratorReport {
+        let Losses { receive_drops, unsent, cut } = lost;
+        GeneratorReport { receive_drops, unsent, cut, cpu_ns, frames: self.frames, ..self.generator.report() }
     }
 
     fn hand_over(&mut self, input: Input, now: Instant) -> io::Result<()> {
@@ -213,8 +226,10 @@ mod tests {
         // Loaded now: it looks again after a tick, whatever comes.
         let wait = bench.driver.wait(due);
         assert_eq!((wait.on_frames, wait.timeout), (false, TICK));
-        let report = bench.driver.report(3, 7);
+        let unsent = BTreeMap::from([("queue-full".to_owned(), 2)]);
+        let report = bench.driver.report(Losses { receive_drops: 3, unsent, cut: 1 }, 7);
         assert_eq!((report.sent, report.frames, report.receive_drops, report.cpu_ns), (1, 5, 3, 7));
+        assert_eq!((report.unsent["queue-full"], report.cut), (2, 1));
     }
 
     #[test]
@@ -225,7 +240,7 @@ mod tests {
         let late = Instant(BEGIN.0 + 80 * MS + 1);
         bench.driver.on_time(late).unwrap();
         assert!(bench.lines().ends_with("{\"at\":5080000001,\"stall\":30000001}\n"), "{}", bench.lines());
-        let report = bench.driver.report(0, 0);
+        let report = bench.driver.report(Losses::default(), 0);
         // Requests were due at 50, 51, .. 80 ms, replies at 50.5, .. 79.5 ms; what was due since 78.1 is not too late, but
         // a server that has seen nothing has nobody to reply to.
         assert_eq!((report.sent, report.not_opened, report.skipped), (2, 2, 31 + 30 - 4));

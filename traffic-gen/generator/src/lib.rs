@@ -5,14 +5,13 @@ pub mod pace;
 pub mod shell;
 
 use std::fs::{File, OpenOptions};
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Write as _};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use scalebed_port::PacketPort;
-use scalebed_record::traffic::GeneratorReport;
+use scalebed_port::{Keeps, PacketPort, drop_privileges};
 
 /// What the process is told on its command line.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Parser)]
@@ -35,7 +34,8 @@ pub struct Options {
     pub events: PathBuf,
 }
 
-/// Sends until the schedule has ended and drained, or SIGTERM or SIGINT comes; the report is written in both cases.
+/// Sends until the schedule has ended and drained, or SIGTERM or SIGINT comes; the report is written in both cases,
+/// whole once the process has exited with 0.
 ///
 /// # Errors
 /// A file that can't be read or written, an interface that can't be opened, or a port that fails.
@@ -55,14 +55,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut ports = [open(&options.inside)?, open(&options.outside)?];
     let events = OpenOptions::new().append(true).create(true).open(&options.events);
     let events = events.with_context(|| options.events.display().to_string())?;
+    // Made before the privileges go: the run directory may be somebody else's.
+    let mut file = File::create(&options.report).with_context(|| options.report.display().to_string())?;
+    drop_privileges(Keeps::Nothing).context("privileges")?;
     let report = shell::run(config, events, &mut ports, &signals)?;
-    write_report(&options.report, &report)
-}
-
-/// Writes under another name first: whoever finds the report finds it whole.
-fn write_report(path: &Path, report: &GeneratorReport) -> anyhow::Result<()> {
-    let partial = path.with_extension("partial");
-    let text = serde_json::to_vec(report)?;
-    std::fs::write(&partial, text).with_context(|| partial.display().to_string())?;
-    std::fs::rename(&partial, path).with_context(|| path.display().to_string())
+    file.write_all(&serde_json::to_vec(&report)?).with_context(|| options.report.display().to_string())
 }

@@ -11,7 +11,7 @@ use scalebed_port::{FrameBatch, PacketPort, Port as _, clock, wait};
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_traffic::{Config, Place};
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Losses};
 
 /// Batches that a port hands over before it is the turn of deadlines and the other port.
 const BATCHES: u32 = 4;
@@ -49,8 +49,15 @@ pub fn run(
         }
         flush(&mut driver, ports, &mut batch)?;
     }
-    let [inside, outside] = ports;
-    Ok(driver.report(inside.dropped()? + outside.dropped()?, cpu_ns()))
+    let mut lost = Losses::default();
+    for port in ports {
+        lost.receive_drops += port.dropped()?;
+        lost.cut += port.cut();
+        for (reason, count) in port.unsent_by().reasons() {
+            *lost.unsent.entry(reason.to_owned()).or_default() += count;
+        }
+    }
+    Ok(driver.report(lost, cpu_ns()))
 }
 
 fn receive(driver: &mut Driver, place: Place, port: &mut PacketPort, batch: &mut FrameBatch) -> io::Result<()> {

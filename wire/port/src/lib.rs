@@ -9,6 +9,7 @@ mod losses;
 mod memory;
 mod packet;
 mod pnet;
+mod privileges;
 #[expect(unsafe_code, reason = "recvmmsg, sendmmsg and packet socket options, which nix does not wrap")]
 mod sys;
 mod wait;
@@ -18,6 +19,7 @@ pub use losses::Unsent;
 pub use memory::MemoryPort;
 pub use packet::PacketPort;
 pub use pnet::PnetPort;
+pub use privileges::{Keeps, drop_privileges};
 pub use wait::{Ready, wait};
 
 /// What a backend can. The conformance suite skips by name what a backend says it lacks.

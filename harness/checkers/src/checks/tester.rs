@@ -32,7 +32,7 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
     let Some(report) = evidence.report else {
         return said.invalid_if(Some("the generator left no report".to_owned())).done();
     };
-    let GeneratorReport { sent, skipped, worst_late, p99_late, corrupt, receive_drops, .. } = report;
+    let GeneratorReport { sent, skipped, worst_late, p99_late, corrupt, receive_drops, unsent, cut, .. } = report;
     let value = format!(
         "{sent} packets, {skipped} skipped, lateness p99 {:.2} ms, worst {:.2} ms",
         *p99_late as f64 / MS as f64,
@@ -45,6 +45,10 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         Some(format!("the generator was late: p99 {:.2} ms", *p99_late as f64 / MS as f64))
     } else if *receive_drops > 0 {
         Some(format!("the generator's receiving socket dropped {receive_drops} frames"))
+    } else if let Some((reason, count)) = unsent.iter().find(|(_, count)| **count > 0) {
+        Some(format!("{count} frames of the generator were not sent: {reason}"))
+    } else if *cut > 0 {
+        Some(format!("{cut} frames came to the generator longer than it reads"))
     } else if *corrupt > 0 {
         Some(format!("{corrupt} signatures arrived with a wrong hash"))
     } else if missing > *skipped {

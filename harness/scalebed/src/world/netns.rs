@@ -249,6 +249,10 @@ impl Netns {
             return Ok(None);
         }
         let text = std::fs::read_to_string(&path).map_err(|error| broke(&format!("{}: {error}", path.display())))?;
+        // The file is made before the first packet, the account after the last.
+        if text.is_empty() {
+            return Ok(None);
+        }
         serde_json::from_str(&text).map(Some).map_err(|error| broke(&format!("{}: {error}", path.display())))
     }
 
