@@ -13,8 +13,8 @@ fn instants() -> u32 {
     if std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak") { 200 } else { 20 }
 }
 
-/// Runs that are killed beside each other.
-const LANES: u32 = 4;
+/// Runs beside each other: nothing is measured here, and a busy machine spreads the instants over more of the set-up.
+const WAVE: u32 = 4;
 
 fn start(out: &Path) -> Child {
     Command::new(programs().join("scalebed"))
@@ -40,22 +40,33 @@ fn nothing_left(out: &Path, what: &str) -> bool {
     }
 }
 
-/// Kills one run after the other; how many of them had built something.
-fn killed_in_a_lane(lane: u32, rounds: u32) -> u32 {
-    let mut rng = Rng::new(u64::from(lane), "sigkill");
-    let mut built = 0;
-    for round in 0..rounds {
-        let place = tempfile::tempdir().expect("a temporary directory");
-        let out = place.path().join("run");
-        let mut run = start(&out);
-        let after = Duration::from_millis(rng.below(6000));
-        // The instant itself is what is tested: nothing is waited for here.
-        std::thread::sleep(after);
-        run.kill().expect("a kill");
-        run.wait().expect("an end");
-        built += u32::from(nothing_left(&out, &format!("lane {lane}, round {round}, killed after {after:?}")));
+/// Starts some runs, kills each at an instant of its own, and looks for what is left once all are dead: the kernel gives
+/// the inode numbers of a dead lab to the next one, so a lab that is still being built would be taken for it. How many of
+/// them had built something.
+fn killed_in_a_wave(wave: u32) -> u32 {
+    let places: Vec<_> = (0..WAVE).map(|_| tempfile::tempdir().expect("a temporary directory")).collect();
+    std::thread::scope(|scope| {
+        for (lane, place) in (0..WAVE).zip(&places) {
+            scope.spawn(move || kill_one(u64::from(wave * WAVE + lane), &place.path().join("run")));
+        }
+    });
+    let left = |place: &tempfile::TempDir| nothing_left(&place.path().join("run"), &format!("wave {wave}"));
+    places.iter().map(|place| u32::from(left(place))).sum()
+}
+
+fn kill_one(number: u64, out: &Path) {
+    let mut run = start(out);
+    let after = Duration::from_millis(Rng::new(number, "sigkill").below(6000));
+    // The instant itself is what is tested: nothing is waited for here.
+    std::thread::sleep(after);
+    run.kill().expect("a kill");
+    run.wait().expect("an end");
+    let Ok(recorded) = Recorded::load(out) else { return };
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while recorded.init_lives() {
+        assert!(Instant::now() < deadline, "run {number}, killed after {after:?}: its init lives after 2 s");
+        std::thread::yield_now();
     }
-    built
 }
 
 #[test]
@@ -64,12 +75,7 @@ fn netns_sigkill_at_random_instants_leaves_nothing() {
         return;
     }
     let before = HostState::capture().expect("the host's state");
-    // Several at a time: nothing here is measured, and a busy machine spreads the instants over more of the set-up.
-    let rounds = instants() / LANES;
-    let built: u32 = std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..LANES).map(|lane| scope.spawn(move || killed_in_a_lane(lane, rounds))).collect();
-        lanes.into_iter().map(|lane| lane.join().expect("a lane that found nothing left")).sum()
-    });
+    let built: u32 = (0..instants() / WAVE).map(killed_in_a_wave).sum();
     assert!(built * 10 >= instants() * 8, "only {built} of {} runs had built anything", instants());
     let differences = before.diff(&HostState::capture().expect("the host's state"));
     assert!(differences.is_empty(), "{differences:#?}");

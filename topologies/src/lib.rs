@@ -4,6 +4,7 @@
 pub mod catalogue;
 mod describe;
 mod error;
+pub mod fault;
 pub mod lab;
 pub mod platform;
 mod reader;
@@ -13,6 +14,7 @@ mod spec;
 mod yaml;
 
 pub use error::{Error, Place, Problem};
+pub use fault::Fault;
 pub use lab::Lab;
 pub use scenario::Scenario;
 

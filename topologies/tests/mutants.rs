@@ -56,6 +56,8 @@ fn apply(text: &str, edits: &[Edit]) -> String {
                 let part: Vec<char> = chars[at..(at + count).min(chars.len())].to_vec();
                 chars.splice(at..at, part);
             }
+            // An edit before this one may have left nothing.
+            Edit::Swap(..) if chars.is_empty() => {}
             Edit::Swap(a, b) => chars.swap(a % length, b % length),
             Edit::Cut(at) => chars.truncate(at % length + 1),
         }

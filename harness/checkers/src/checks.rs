@@ -52,6 +52,23 @@ pub fn all() -> Vec<Box<dyn Checker>> {
     ]
 }
 
+/// Those that hold under any faults, symmetry aside.
+pub fn standing() -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(forwarding::Forwarding),
+        Box::new(matrices::Disruption),
+        Box::new(agreement::Promises),
+        Box::new(fence::SelfFence),
+        Box::new(fence::SyncNetwork),
+        Box::new(nat::Leak),
+    ]
+}
+
+/// The ledger's verdict.
+pub fn ledger(evidence: &crate::Evidence<'_>) -> Verdict {
+    ledger::verdict(evidence)
+}
+
 /// A verdict being written.
 pub struct Said {
     verdict: Verdict,

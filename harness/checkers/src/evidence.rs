@@ -1,6 +1,7 @@
 //! The evidence, put in order once for all checkers.
 
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+use scalebed_frame::NodeId;
 use scalebed_frame::signature::Class;
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_record::{Fact, FlowSpec, Observation, Schedule};
@@ -22,6 +23,9 @@ pub const MS: u64 = 1_000_000;
 pub const LATE: u64 = 500 * MS;
 /// After the last packet is due, so long is waited for what is under way.
 pub const DRAIN: u64 = 2_000 * MS;
+
+/// A packet that was on its way when the first fault began may be lost by it.
+pub const EDGE_OF_FAULTS: u64 = 20 * MS;
 
 /// Evidence of one run, indexed.
 #[derive(Debug)]
@@ -102,6 +106,11 @@ impl<'a> Evidence<'a> {
     /// One heartbeat unit, ns.
     pub(crate) fn unit(&self) -> u64 {
         u64::from(self.lab().group.unit_ms) * MS
+    }
+
+    /// Every orchestrator of the lab.
+    pub(crate) fn orchestrators(&self) -> impl Iterator<Item = NodeId> + use<'a> {
+        self.input.lab.nodes.iter().filter_map(|node| node.kind.id()).filter(|id| id.mho().is_some())
     }
 
     /// Flows with their ids.

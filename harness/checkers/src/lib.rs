@@ -12,6 +12,7 @@ mod checks;
 mod epochs;
 mod events;
 mod evidence;
+pub mod invariants;
 mod journey;
 mod losses;
 mod numbers;

@@ -88,6 +88,13 @@ impl Recorded {
         self.scan(Some(std::process::id()))
     }
 
+    /// Does the lab's init live? By pid and start time, which no later process has. Its end is the end of every process in
+    /// the lab's pid namespace.
+    #[must_use]
+    pub fn init_lives(&self) -> bool {
+        Stat::read(&format!("/proc/{}", self.init)).is_ok_and(|stat| stat.started == self.started && !stat.ending)
+    }
+
     fn scan(&self, holder: Option<u32>) -> io::Result<Vec<String>> {
         let inodes: BTreeSet<u64> = self.namespaces.iter().map(|namespace| namespace.inode).collect();
         // As links in /proc and mounts name them, `net:[4026531840]`.
@@ -97,7 +104,7 @@ impl Recorded {
             .map(|namespace| (format!("{}:[{}]", namespace.kind, namespace.inode), namespace.name.as_str()))
             .collect();
         let mut found = Vec::new();
-        if Stat::read(&format!("/proc/{}", self.init)).is_ok_and(|stat| stat.started == self.started && !stat.ending) {
+        if self.init_lives() {
             found.push(format!("the init, process {}", self.init));
         }
         for entry in fs::read_dir("/proc")? {

@@ -7,13 +7,15 @@ use scalebed_engine::NodeEvent;
 use scalebed_frame::control::MemberState;
 use scalebed_frame::{MemberId, NodeId};
 use scalebed_record::{Entry, Fact, History};
-use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{Node, NodeKind, PortRole};
 use scalebed_topologies::scenario::{Action, Event, Scenario, Target};
+use scalebed_topologies::{Fault, Lab};
 
 use crate::exit::{self, Failure};
 use crate::world::{Done, Evidence, Told, Woken, World};
 use crate::{nodes, traffic, translate};
+
+mod faults;
 
 const MS: u64 = 1_000_000;
 /// From the last process start to "every starter is Active and every orchestrator has a matrix". The agreement itself
@@ -55,7 +57,23 @@ pub fn drive(
     settings: Settings,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Ran, Failure> {
-    let mut driver = Driver::new(world, lab, scenario, settings);
+    drive_with(world, lab, scenario, &[], settings, progress)
+}
+
+/// As [`drive`], with faults beside the scenario's own events. They are in no event's prediction: whoever uses them judges
+/// by invariants.
+///
+/// # Errors
+/// As [`drive`]; [`exit::CAPABILITY`]: this world cannot do such a fault.
+pub fn drive_with(
+    world: &mut dyn World,
+    lab: &Lab,
+    scenario: &Scenario,
+    faults: &[Fault],
+    settings: Settings,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Ran, Failure> {
+    let mut driver = Driver { faults, ..Driver::new(world, lab, scenario, settings) };
     let interrupted = match driver.phases(progress) {
         Ok(()) => false,
         Err(Stop::Interrupted) => {
@@ -102,12 +120,15 @@ struct Driver<'a> {
     history: History,
     states: Vec<NodeState>,
     last_victim: Option<usize>,
+    faults: &'a [Fault],
 }
 
 /// What the driver knows of a node from its own declarations: enough to wait for it and to find role holders.
 #[derive(Clone, Default)]
 struct NodeState {
     starts: u32,
+    running: bool,
+    hung: bool,
     ready: bool,
     active: bool,
     has_matrix: bool,
@@ -124,12 +145,16 @@ struct Due {
 enum What {
     Event(Event),
     Wake(usize),
+    /// Index of the faults.
+    Inject(usize),
+    /// Index of the faults.
+    Heal(usize),
 }
 
 impl<'a> Driver<'a> {
     fn new(world: &'a mut dyn World, lab: &'a Lab, scenario: &'a Scenario, settings: Settings) -> Self {
         let states = vec![NodeState::default(); lab.nodes.len()];
-        Self { world, lab, scenario, settings, history: History::default(), states, last_victim: None }
+        Self { world, lab, scenario, settings, history: History::default(), states, last_victim: None, faults: &[] }
     }
 
     fn phases(&mut self, progress: &mut dyn FnMut(&str)) -> Result<(), Stop> {
@@ -159,7 +184,8 @@ impl<'a> Driver<'a> {
     /// Length of the schedule after the warm-up.
     fn length_ms(&self) -> u64 {
         let last = self.scenario.events.last().map_or(self.scenario.baseline_ms, |event| event.at_ms);
-        last + self.scenario.settle_ms
+        let healed = self.faults.iter().map(Fault::healed_ms).max().unwrap_or(0);
+        last.max(healed) + self.scenario.settle_ms
     }
 
     /// Starts switches, orchestrators, then members, and waits for their own word that they are in service.
@@ -214,7 +240,14 @@ impl<'a> Driver<'a> {
             event: u32::try_from(index).ok(),
             what: What::Event(event.clone()),
         };
-        let mut queue: VecDeque<Due> = self.scenario.events.iter().enumerate().map(due).collect();
+        let mut queue: Vec<Due> = self.scenario.events.iter().enumerate().map(due).collect();
+        for (index, fault) in self.faults.iter().enumerate() {
+            queue.push(Due { at: clock + fault.at_ms * MS, event: None, what: What::Inject(index) });
+            queue.push(Due { at: clock + fault.healed_ms() * MS, event: None, what: What::Heal(index) });
+        }
+        // Stable: what is due at once is done in the order in which it was written.
+        queue.sort_by_key(|due| due.at);
+        let mut queue = VecDeque::from(queue);
         while let Some(next) = queue.pop_front() {
             self.pass(next.at)?;
             match next.what {
@@ -226,6 +259,8 @@ impl<'a> Driver<'a> {
                         queue.insert(place, Due { at, event: None, what: What::Wake(node) });
                     }
                 }
+                What::Inject(fault) => self.inject(fault)?,
+                What::Heal(fault) => self.heal(fault)?,
                 What::Wake(node) => {
                     let done = self.world.wake(node)?;
                     let text = format!("wake {}", self.lab.nodes[node].name);
@@ -316,6 +351,7 @@ impl<'a> Driver<'a> {
     fn launch(&mut self, node: usize) -> Result<Done, Stop> {
         self.forget(node);
         self.states[node].starts += 1;
+        self.states[node].running = true;
         let starts = self.states[node].starts;
         let spec = &self.lab.nodes[node];
         let config = nodes::config(self.lab, &self.scenario.absent, spec, starts, self.settings.ablations)

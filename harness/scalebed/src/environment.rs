@@ -4,6 +4,12 @@ use std::collections::BTreeMap;
 
 use nix::sys::utsname::uname;
 
+/// The commit that this program was built from, where git knew it then.
+pub const COMMIT: &str = match option_env!("SCALEBED_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// Kernel, CPUs, versions, hashes of the files, and the arguments that repeat the run.
 #[must_use]
 pub fn describe(lab_text: &str, scenario_text: &str) -> BTreeMap<String, String> {
@@ -12,6 +18,7 @@ pub fn describe(lab_text: &str, scenario_text: &str) -> BTreeMap<String, String>
         about.insert(name.to_owned(), value);
     };
     put("scalebed", env!("CARGO_PKG_VERSION").to_owned());
+    put("commit", COMMIT.to_owned());
     if let Ok(names) = uname() {
         put("kernel", names.release().to_string_lossy().into_owned());
         put("machine", names.machine().to_string_lossy().into_owned());

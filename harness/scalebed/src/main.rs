@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use scalebed_harness::driver::Settings;
 use scalebed_harness::exit::{self, Failure};
+use scalebed_harness::explore::{self, Exploration};
 use scalebed_harness::plan::Plan;
 use scalebed_harness::run::{self, Request, Where};
 use scalebed_harness::rundir::RunDir;
+use scalebed_harness::seeds::{self, Batch};
 use scalebed_harness::{bench, compare, files};
 use scalebed_topologies::catalogue;
 
@@ -43,6 +46,50 @@ enum Command {
         /// Real namespaces, or the simulated world.
         #[arg(long, env = "SCALEBED_WORLD", value_enum, default_value_t = Where::Netns)]
         world: Where,
+    },
+    /// Run scenarios in virtual time under many seeds; a folder a seed.
+    Sim {
+        /// Scenarios: paths or shipped names.
+        #[arg(required = true)]
+        scenarios: Vec<String>,
+        /// How many seeds of each.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        first: u64,
+        /// Runs at a time; default: one a core.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// So many flows instead of the scenario's own traffic.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(16..=100_000))]
+        flows: Option<u32>,
+        /// Every event exactly when the file says, not put off by up to one heartbeat unit.
+        #[arg(long)]
+        as_written: bool,
+        /// The run directory; new or empty. Default: runs/<utc>-sim-<first seed>.
+        #[arg(long, env = "SCALEBED_OUT")]
+        out: Option<PathBuf>,
+    },
+    /// Look for faults that violate an invariant, in virtual time; each find is made small and can be replayed.
+    Explore {
+        /// A lab: a path or a shipped name.
+        #[arg(required_unless_present = "replay")]
+        lab: Option<String>,
+        /// How long to look: `90s`, `10m`, `1h`.
+        #[arg(long, default_value = "10m", value_parser = duration)]
+        budget: Duration,
+        /// Runs at a time; default: one a core.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Safeguards to switch off, to see that their absence is found; comma separated.
+        #[arg(long, value_delimiter = ',')]
+        ablate: Vec<String>,
+        /// Run a find again instead, and print what happens.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["lab", "budget", "jobs", "ablate"])]
+        replay: Option<PathBuf>,
+        #[command(flatten)]
+        options: Options,
     },
     /// Run the same workload and faults on both architectures and print the comparison.
     Compare {
@@ -106,6 +153,21 @@ fn command(command: Command) -> Result<u8, Failure> {
             let dir = directory(&options, "compare")?;
             compare::compare(&request(world, options.seed, "run", "")?, &dir)
         }
+        Command::Sim { scenarios, seeds, first, jobs, flows, as_written, out } => {
+            let scenarios = scenarios
+                .into_iter()
+                .map(|name| Ok((name.clone(), files::scenario(&name)?)))
+                .collect::<Result<_, _>>()?;
+            let dir = directory(&Options { out, seed: first }, "sim")?;
+            seeds::simulate(&Batch { scenarios, first, seeds, jobs, flows, as_written }, &dir)
+        }
+        Command::Explore { replay: Some(file), .. } => explore::replay(&file),
+        Command::Explore { lab, budget, jobs, ablate, replay: None, options } => {
+            let name = lab.unwrap_or_default();
+            let (lab, _) = files::lab(&name)?;
+            let dir = directory(&options, &format!("explore-{}", lab.name))?;
+            explore::explore(&Exploration { name, lab, budget, jobs, seed: options.seed, ablate }, &dir)
+        }
         Command::List => {
             println!("labs:");
             catalogue::lab_names().iter().for_each(|name| println!("  {name}"));
@@ -115,6 +177,19 @@ fn command(command: Command) -> Result<u8, Failure> {
         }
         Command::Bench => bench::bench(),
     }
+}
+
+/// `90s`, `10m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("write a number and s, m or h, as in 90s".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "write a number and s, m or h, as in 90s".to_owned())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is too long".to_owned())
 }
 
 fn request(world: Where, seed: u64, verb: &str, scenario: &str) -> Result<Request, Failure> {

@@ -79,12 +79,20 @@ impl RunDir {
         file.flush()
     }
 
+    /// Writes the verdicts alone.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_verdicts(&self, record: &Record) -> io::Result<PathBuf> {
+        self.write("verdicts.json", &serde_json::to_string_pretty(&record.verdicts)?)
+    }
+
     /// Writes verdicts and every form of the report.
     ///
     /// # Errors
     /// A file cannot be written.
     pub fn write_report(&self, record: &Record) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
-        self.write("verdicts.json", &serde_json::to_string_pretty(&record.verdicts)?)?;
+        self.write_verdicts(record)?;
         self.write("record.json", &scalebed_render::json(record)?)?;
         self.write("report.md", &scalebed_render::markdown(record)?)?;
         self.write("junit.xml", &scalebed_render::junit(std::slice::from_ref(record))?)?;

@@ -101,6 +101,7 @@ impl Gateway {
                     }
                 }
                 self.cluster.on_control(port, &message, received, self.now);
+                self.touched = true;
                 Fate::Consumed
             }
         }

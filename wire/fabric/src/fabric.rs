@@ -37,6 +37,10 @@ pub struct Ledger {
     pub put_in_b: u64,
     /// Frames that came out at end a.
     pub got_out_a: u64,
+    /// Frames that the cable's rule took on the way to end b.
+    pub lost_to_b: u64,
+    /// The same on the way to end a.
+    pub lost_to_a: u64,
 }
 
 pub(crate) struct Cable {
@@ -296,8 +300,12 @@ impl Fabric {
                 let what = Happening::Deliver { cable: narrow(index), to_b: !from_b, frame };
                 self.queue.plan(self.now + delay, what);
             }
-            None if self.keep.transcript => self.write_line(index, !from_b, "lost: ", &frame),
-            None => {}
+            None => {
+                *(if from_b { &mut cable.ledger.lost_to_a } else { &mut cable.ledger.lost_to_b }) += 1;
+                if self.keep.transcript {
+                    self.write_line(index, !from_b, "lost: ", &frame);
+                }
+            }
         }
     }
 

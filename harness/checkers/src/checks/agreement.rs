@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use scalebed_frame::{Generation, Incarnation, NodeId};
 use scalebed_record::history::Declared;
 use scalebed_record::{Fact, Verdict};
-use scalebed_topologies::scenario::Action;
 
 use super::Said;
 use crate::Checker;
@@ -93,7 +92,7 @@ fn never_back(evidence: &Evidence<'_>) -> Vec<String> {
     for entry in &evidence.input.history.entries {
         match &entry.fact {
             // A new process knows nothing yet.
-            Fact::Operation { event: Some(_), node, text, .. } if text.starts_with("start") => {
+            Fact::Operation { node, text, .. } if text.starts_with("start") => {
                 declared.remove(node.as_str());
             }
             Fact::Declared { node, what: Declared::Accepted { generation, .. }, .. } => {
@@ -152,13 +151,16 @@ fn equal_digests(evidence: &Evidence<'_>) -> Vec<String> {
 }
 
 fn new_lives(evidence: &Evidence<'_>) -> Vec<String> {
-    let starts = evidence.happenings.iter().filter(|happening| matches!(happening.action, Action::Start(_)));
     let mut wrong = Vec::new();
-    for start in starts {
-        let Some(id) = evidence.lab().node(&start.node).and_then(|(_, node)| node.kind.id()) else { continue };
+    for entry in &evidence.input.history.entries {
+        let Fact::Operation { node, text, before: at, .. } = &entry.fact else { continue };
+        if !text.starts_with("start") {
+            continue;
+        }
+        let Some(id) = evidence.lab().node(node).and_then(|(_, node)| node.kind.id()) else { continue };
         let mine = || evidence.agreement.beats.iter().filter(|beat| beat.from == id);
-        let before = mine().filter(|beat| beat.at < start.at).map(|beat| beat.incarnation).max();
-        let after = mine().filter(|beat| beat.at >= start.at).map(|beat| beat.incarnation).min();
+        let before = mine().filter(|beat| beat.at < *at).map(|beat| beat.incarnation).max();
+        let after = mine().filter(|beat| beat.at >= *at).map(|beat| beat.incarnation).min();
         if let (Some(before), Some(after)) = (before, after)
             && after <= before
         {

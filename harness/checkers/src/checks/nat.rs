@@ -27,6 +27,28 @@ impl Checker for Nat {
     }
 }
 
+/// No inside address leaks, whatever happens.
+pub struct Leak;
+
+impl Checker for Leak {
+    fn name(&self) -> &'static str {
+        "nat-leak"
+    }
+
+    fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
+        nat(evidence).map(|nat| leak(evidence, nat)).into_iter().collect()
+    }
+}
+
+/// S10 alone: no two live flows under one tuple.
+pub(crate) fn unique(evidence: &Evidence<'_>) -> Verdict {
+    let nat = nat(evidence);
+    let all = evidence.flows().flat_map(|(flow, _)| of_flow(evidence, flow, nat, &mut Vec::new())).collect();
+    let mut wrong = Vec::new();
+    collide(all, &mut wrong);
+    Said::of("s10-nat-unique", "no two live bindings under one tuple").fail_if(wrong).done()
+}
+
 fn nat<'a>(evidence: &Evidence<'a>) -> Option<&'a HideNat> {
     let lab = evidence.lab();
     let outside = lab.role(NetworkRole::Outside)?.id;

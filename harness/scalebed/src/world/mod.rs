@@ -1,5 +1,6 @@
 //! The two worlds that a scenario runs in, behind one trait.
 
+use scalebed_cable::Settings as CableSettings;
 use scalebed_checkers::observe::ControlWatch;
 use scalebed_engine::NodeEvent;
 use scalebed_record::{History, Observation};
@@ -106,6 +107,12 @@ pub trait World {
     /// # Errors
     /// The port does not exist or did not change.
     fn set_port(&mut self, node: usize, port: usize, up: bool) -> Result<Done, Failure>;
+
+    /// What a cable does to frames from now on.
+    ///
+    /// # Errors
+    /// This world cannot impair cables.
+    fn set_cable(&mut self, cable: usize, settings: CableSettings) -> Result<Done, Failure>;
 
     /// Starts the generator; it sends by its schedule from `schedule.start` on.
     ///

@@ -370,6 +370,12 @@ impl World for Netns {
         Ok(Done { before, after, proof: format!("carrier of {name} reads {carrier}") })
     }
 
+    fn set_cable(&mut self, cable: usize, _: scalebed_cable::Settings) -> Result<Done, Failure> {
+        let name = &self.lab.cables[cable].name;
+        let text = format!("impairing {name} in namespaces is not supported yet: use the simulated world");
+        Err(Failure::new(exit::CAPABILITY, text))
+    }
+
     fn offer(&mut self, config: &scalebed_traffic::Config) -> Result<(), Failure> {
         let node = self.lab.nodes.iter().position(|node| node.kind == NodeKind::Generator);
         let node = node.ok_or_else(|| broke("the lab has no generator"))?;

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use scalebed_cable::Settings as CableSettings;
 use scalebed_checkers::observe;
 use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex};
 use scalebed_fabric::{CableIndex, Fabric, Ledger, NodeIndex};
@@ -168,6 +169,11 @@ impl World for Sim {
         Ok(self.done(if up { "the port is up" } else { "the port is down" }))
     }
 
+    fn set_cable(&mut self, cable: usize, settings: CableSettings) -> Result<Done, Failure> {
+        self.fabric.set_cable(CableIndex(cable), settings);
+        Ok(self.done("the cable's rule is set"))
+    }
+
     fn offer(&mut self, config: &scalebed_traffic::Config) -> Result<(), Failure> {
         let place = self.lab.nodes.iter().position(|node| node.kind == NodeKind::Generator);
         let place = place.ok_or_else(|| Failure::new(exit::BUG, "the lab has no generator"))?;
@@ -190,8 +196,13 @@ impl World for Sim {
         self.fabric.run_until(quiet);
         let at = self.fabric.now().0;
         for cable in 0..self.lab.cables.len() {
-            let Ledger { put_in_a, got_out_b, put_in_b, got_out_a } = self.fabric.ledger(CableIndex(cable));
+            let Ledger { put_in_a, got_out_b, put_in_b, got_out_a, lost_to_b, lost_to_a } =
+                self.fabric.ledger(CableIndex(cable));
             let cable = u16::try_from(cable).unwrap_or(u16::MAX);
+            if lost_to_b + lost_to_a > 0 {
+                let fact = Fact::Taken { cable, a_to_b: lost_to_b, b_to_a: lost_to_a };
+                evidence.history.entries.push(Entry { at, fact });
+            }
             let fact = Fact::Ledger { cable, put_in_a, got_out_b, put_in_b, got_out_a };
             evidence.history.entries.push(Entry { at, fact });
         }

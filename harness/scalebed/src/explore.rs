@@ -1,0 +1,234 @@
+//! `scalebed explore`: looks for faults that violate an invariant, and makes each find small.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rayon::iter::{IntoParallelIterator as _, ParallelBridge as _, ParallelIterator as _};
+use scalebed_cluster::Ablations;
+use scalebed_record::Outcome;
+use scalebed_topologies::Lab;
+
+use crate::exit::{self, Failure};
+use crate::rundir::RunDir;
+
+pub mod cases;
+pub mod repro;
+pub mod shrink;
+pub mod trial;
+
+use cases::Case;
+use repro::Repro;
+
+/// Most faults of a random case.
+const MOST_FAULTS: u64 = 4;
+
+/// What is explored.
+#[derive(Clone, Debug)]
+pub struct Exploration {
+    /// The lab's name.
+    pub name: String,
+    /// The lab.
+    pub lab: Lab,
+    /// How long to look.
+    pub budget: Duration,
+    /// Threads; `None`: one a core.
+    pub jobs: Option<usize>,
+    /// The first seed of random cases.
+    pub seed: u64,
+    /// Safeguards switched off, by name.
+    pub ablate: Vec<String>,
+}
+
+/// A safeguard's name, and how it is switched off.
+pub type Safeguard = (&'static str, fn(&mut Ablations));
+
+/// Every safeguard that can be switched off, by name.
+pub const SAFEGUARDS: &[Safeguard] = &[
+    ("fence", |ablations| ablations.no_fence = true),
+    ("barrier", |ablations| ablations.no_barrier = true),
+    ("self-fence", |ablations| ablations.no_self_fence = true),
+];
+
+/// Safeguards by name.
+///
+/// # Errors
+/// [`exit::USAGE`]: one is not known; the message lists them.
+pub fn ablations(names: &[String]) -> Result<Ablations, Failure> {
+    let mut ablations = Ablations::default();
+    for name in names {
+        let Some((_, switch)) = SAFEGUARDS.iter().find(|(known, _)| known == name) else {
+            let known: Vec<&str> = SAFEGUARDS.iter().map(|(known, _)| *known).collect();
+            let text = format!("no safeguard is named `{name}`; there are: {}", known.join(", "));
+            return Err(Failure::new(exit::USAGE, text));
+        };
+        switch(&mut ablations);
+    }
+    Ok(ablations)
+}
+
+/// A violation that was found.
+#[derive(Clone, Debug)]
+pub struct Find {
+    /// The invariant.
+    pub invariant: String,
+    /// The case.
+    pub case: Case,
+}
+
+/// What was looked at, and found.
+#[derive(Debug, Default)]
+pub struct Explored {
+    /// Runs by stage.
+    pub runs: BTreeMap<&'static str, u64>,
+    /// Frames that came out of cables in all of them.
+    pub deliveries: u64,
+    /// First find of each invariant, in the order of cases.
+    pub finds: Vec<Find>,
+    /// How many cases violated something.
+    pub failing: u64,
+}
+
+/// Explores until the budget is spent; each invariant's first find is shrunk and written into the run directory.
+///
+/// # Errors
+/// The world broke, or a file could not be written.
+pub fn explore(exploration: &Exploration, dir: &RunDir) -> Result<u8, Failure> {
+    let ablations = ablations(&exploration.ablate)?;
+    let lab = trial::prepared(&exploration.lab);
+    let began = Instant::now();
+    let explored = look(exploration, &lab, ablations, began)?;
+    let counts: Vec<String> = explored.runs.iter().map(|(stage, runs)| format!("{runs} {stage}")).collect();
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{}: {} runs in {seconds:.0} s ({}), {:.0} frame deliveries a second; {} violate something",
+        exploration.name,
+        explored.runs.values().sum::<u64>(),
+        counts.join(", "),
+        explored.deliveries as f64 / seconds,
+        explored.failing
+    );
+    println!("not applicable:");
+    for (name, reason) in scalebed_checkers::invariants::NOT_APPLICABLE.iter().chain(NOT_TRIED) {
+        println!("  {name}: {reason}");
+    }
+    for find in &explored.finds {
+        report(exploration, &lab, find, ablations, dir.path())?;
+    }
+    Ok(if explored.finds.is_empty() { exit::PASS } else { exit::FAIL })
+}
+
+/// Faults of the catalogue that exploration does not inject, each with its reason.
+pub const NOT_TRIED: &[(&str, &str)] = &[
+    ("F6", "a member is one process here: F5 is the same"),
+    ("F7", "engines take no virtual time"),
+    ("F8", "no canary is built that would catch it"),
+    ("F15", "cables do not duplicate or corrupt yet"),
+    ("F16", "cables have no rate yet"),
+    ("F22", "dual site is not built"),
+    ("F23", "joins happen under load in every case; cloning is not built"),
+    ("F24", "draining is not built"),
+    ("F25", "configuration pushes are not built"),
+    ("F26", "upgrades are not built"),
+    ("F27", "no clock decorator is built"),
+    ("F28", "limits of tables are not set low yet"),
+    ("F30", "hostile frames are the parsers' property tests"),
+    ("F31", "nothing repairs a corrupted entry yet (anti-entropy)"),
+    ("F32", "the simulated harness cannot stall"),
+];
+
+fn look(exploration: &Exploration, lab: &Lab, ablations: Ablations, began: Instant) -> Result<Explored, Failure> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(exploration.jobs.unwrap_or(0)).build();
+    let pool = pool.map_err(|error| Failure::new(exit::BUG, format!("threads: {error}")))?;
+    let explored = Mutex::new(Explored::default());
+    let order = AtomicU64::new(0);
+    let found: Mutex<BTreeMap<String, (u64, Find)>> = Mutex::default();
+    let one = |number: u64, case: Case| -> Result<(), Failure> {
+        if began.elapsed() >= exploration.budget {
+            return Ok(());
+        }
+        let trial = trial::run(lab, &case, ablations)?;
+        let mut explored = explored.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *explored.runs.entry(case.stage).or_default() += 1;
+        explored.deliveries += trial.deliveries;
+        explored.failing += u64::from(!trial.violations.is_empty());
+        let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for invariant in trial.violated() {
+            let find = Find { invariant: invariant.to_owned(), case: case.clone() };
+            let known = found.entry(invariant.to_owned()).or_insert_with(|| (number, find.clone()));
+            if number < known.0 {
+                *known = (number, find);
+            }
+        }
+        Ok(())
+    };
+    pool.install(|| {
+        let systematic = cases::systematic(lab);
+        systematic.into_par_iter().try_for_each(|case| one(order.fetch_add(1, Ordering::Relaxed), case))?;
+        let random = (exploration.seed..).take_while(|_| began.elapsed() < exploration.budget);
+        random.par_bridge().try_for_each(|seed| one(1 << 32 | seed, cases::random(lab, seed, MOST_FAULTS)))
+    })?;
+    let mut explored = explored.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    explored.finds = found.into_values().map(|(_, find)| find).collect();
+    Ok(explored)
+}
+
+/// Shrinks a find, says what it is, and writes everything that replays it.
+fn report(
+    exploration: &Exploration,
+    lab: &Lab,
+    find: &Find,
+    ablations: Ablations,
+    folder: &Path,
+) -> Result<(), Failure> {
+    let shrunk = shrink::shrink(lab, &find.case, &find.invariant, ablations)?;
+    let repro = Repro {
+        invariant: find.invariant.clone(),
+        lab: exploration.name.clone(),
+        seed: shrunk.case.seed,
+        commit: crate::environment::COMMIT.to_owned(),
+        ablate: exploration.ablate.clone(),
+        faults: shrunk.case.faults.clone(),
+    };
+    let trial = trial::run(lab, &shrunk.case, ablations)?;
+    let name = repro.name();
+    let place = folder.join(&name);
+    let broke = |error: std::io::Error| Failure::new(exit::BUG, format!("{}: {error}", place.display()));
+    std::fs::create_dir_all(&place).map_err(broke)?;
+    std::fs::write(place.join("repro.yaml"), repro.to_yaml()?).map_err(broke)?;
+    std::fs::write(place.join("transcript.txt"), trial::transcript(&trial.history)).map_err(broke)?;
+    std::fs::write(place.join("test.rs"), repro.unit_test()).map_err(broke)?;
+    println!("\n{} ({}, shrunk in {} runs)", find.invariant, find.case.stage, shrunk.runs);
+    shrunk.case.faults.iter().for_each(|fault| println!("  {fault}"));
+    for verdict in trial.violations.iter().filter(|verdict| verdict.check == find.invariant) {
+        if let Outcome::Fail(evidence) = &verdict.outcome {
+            evidence.iter().take(4).for_each(|line| println!("  {line}"));
+        }
+    }
+    println!("  replay: scalebed explore --replay {}", place.join("repro.yaml").display());
+    Ok(())
+}
+
+/// Replays a repro and says whether its invariant still fails.
+///
+/// # Errors
+/// [`exit::BAD_FILE`], or the world broke.
+pub fn replay(path: &Path) -> Result<u8, Failure> {
+    let repro = Repro::load(path)?;
+    let trial = repro.replay()?;
+    print!("{}", trial::transcript(&trial.history));
+    for verdict in &trial.violations {
+        println!("violated: {}", verdict.check);
+        if let Outcome::Fail(evidence) = &verdict.outcome {
+            evidence.iter().for_each(|line| println!("  {line}"));
+        }
+    }
+    if trial.violated().contains(&repro.invariant.as_str()) {
+        return Ok(exit::FAIL);
+    }
+    println!("{} holds", repro.invariant);
+    Ok(exit::PASS)
+}

@@ -1,0 +1,112 @@
+//! One case in virtual time, judged by invariants.
+
+use scalebed_cluster::Ablations;
+use scalebed_record::{Fact, History, Verdict};
+use scalebed_topologies::Lab;
+use scalebed_topologies::fault::Fault;
+use scalebed_topologies::scenario::{Expect, Overrides, Scenario, Traffic};
+
+use super::cases::Case;
+use crate::driver::{self, Settings};
+use crate::exit::Failure;
+use crate::world::sim::Sim;
+
+/// Little traffic, of every kind: what is looked for is in the agreement and in who processes what.
+const TRAFFIC: Traffic = Traffic { probes: 12, probe_rate: 50, population: 120, population_rate: 2, young_percent: 30 };
+/// So long after the last fault: the bound of the liveness invariants, and a quiet tail of 2 s.
+const SETTLE_MS: u64 = 6_000;
+/// Connections are synced early: old and young ones are there when the first fault comes.
+const SYNC_DELAY_MS: u32 = 500;
+
+/// What came of a case.
+#[derive(Debug)]
+pub struct Trial {
+    /// Invariants that did not hold, with evidence.
+    pub violations: Vec<Verdict>,
+    /// Everything that happened.
+    pub history: History,
+    /// Frames that came out of cables.
+    pub deliveries: u64,
+}
+
+impl Trial {
+    /// Names of the violated invariants.
+    #[must_use]
+    pub fn violated(&self) -> Vec<&str> {
+        self.violations.iter().map(|verdict| verdict.check.as_str()).collect()
+    }
+}
+
+/// The scenario that every case runs in.
+fn scenario(lab: &Lab, faults: &[Fault]) -> Scenario {
+    let first = faults.iter().map(|fault| fault.at_ms).min().unwrap_or(super::cases::FIRST_MS);
+    Scenario {
+        name: "explore".to_owned(),
+        about: String::new(),
+        lab: lab.name.clone(),
+        overrides: Overrides::default(),
+        absent: Vec::new(),
+        traffic: TRAFFIC,
+        baseline_ms: first,
+        settle_ms: SETTLE_MS,
+        events: Vec::new(),
+        expect: Expect::default(),
+        kernel_transfers: false,
+    }
+}
+
+/// The lab as exploration runs it.
+#[must_use]
+pub fn prepared(lab: &Lab) -> Lab {
+    lab.with(&Overrides { sync_delay_ms: Some(SYNC_DELAY_MS), ..Overrides::default() })
+}
+
+/// Runs a case on a [`prepared`] lab. A lab that does not come into service at the start is a violation too.
+///
+/// # Errors
+/// The world broke: a bug of the harness.
+pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failure> {
+    let scenario = scenario(lab, &case.faults);
+    let mut world = Sim::new(lab, case.seed);
+    let settings = Settings { seed: case.seed, ablations };
+    let ran = driver::drive_with(&mut world, lab, &scenario, &case.faults, settings, &mut |_| {})?;
+    let input = scalebed_checkers::Input {
+        lab,
+        scenario: &scenario,
+        history: &ran.evidence.history,
+        observations: &ran.evidence.observations,
+        world: "sim",
+        seed: case.seed,
+    };
+    // The phase clock starts after the warm-up, the schedule before it.
+    let warm = driver::WARM_UP / 1_000_000;
+    let span = scalebed_checkers::invariants::Span {
+        first_ms: warm + scenario.baseline_ms,
+        healed_ms: warm + case.faults.iter().map(Fault::healed_ms).max().unwrap_or(0),
+        takes_frames: case.faults.iter().any(|fault| fault.kind.takes_frames()),
+    };
+    let violations = scalebed_checkers::invariants::violations(&input, span);
+    let deliveries = ran.evidence.observations.len() as u64;
+    Ok(Trial { violations, history: ran.evidence.history, deliveries })
+}
+
+/// What was done and declared, a line each: the run as a person reads it.
+#[must_use]
+pub fn transcript(history: &History) -> String {
+    let start = history.entries.iter().find_map(|entry| match &entry.fact {
+        Fact::Schedule(schedule) => Some(schedule.start),
+        _ => None,
+    });
+    let start = start.unwrap_or(0);
+    let mut text = String::new();
+    for entry in &history.entries {
+        let at = (entry.at as f64 - start as f64) / 1e6;
+        match &entry.fact {
+            Fact::Operation { text: what, .. } => text += &format!("{at:10.3} ms  -- {what}\n"),
+            Fact::Declared { node, text: what, .. } => text += &format!("{at:10.3} ms  {node}: {what}\n"),
+            Fact::Phase(name) => text += &format!("{at:10.3} ms  == {name}\n"),
+            _ => {}
+        }
+    }
+    text
+}

@@ -1,0 +1,129 @@
+//! A fault: what is broken, where, when and for how long. Plain data; worlds carry it out.
+
+use scalebed_frame::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{Cable, Lab, NodeKind};
+
+/// What is broken. Numbers in the comments are those of the fault catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// F1, F2, F20: the process dies, its ports stay up; healed by a start.
+    Kill,
+    /// F1, F20: the process dies and its ports go down with it; healed by a start.
+    PowerOff,
+    /// F3: the process dies and is started at once, without its state.
+    Restart,
+    /// F4, F5, F21: the process stands still; healed by letting it go on.
+    Hang,
+    /// F9, F10, F18: a cable without carrier.
+    Unplug,
+    /// F11: a cable that keeps its carrier and passes nothing.
+    BlackHole,
+    /// F12: as a black hole, for frames from end a to end b.
+    CutToB,
+    /// F12: the other way.
+    CutToA,
+    /// F13: so many frames of a hundred are lost, both ways.
+    Loss(u8),
+    /// F14: frames take so many ms longer, both ways.
+    Delay(u16),
+}
+
+impl Kind {
+    /// Is its target a cable? Else a node.
+    #[must_use]
+    pub const fn is_of_cables(self) -> bool {
+        match self {
+            Self::Kill | Self::PowerOff | Self::Restart | Self::Hang => false,
+            Self::Unplug | Self::BlackHole | Self::CutToB | Self::CutToA | Self::Loss(_) | Self::Delay(_) => true,
+        }
+    }
+
+    /// Can a heartbeat that was sent be missing although sender and carrier stand?
+    #[must_use]
+    pub const fn takes_frames(self) -> bool {
+        match self {
+            Self::BlackHole | Self::CutToB | Self::CutToA | Self::Loss(_) | Self::Delay(_) => true,
+            Self::Kill | Self::PowerOff | Self::Restart | Self::Hang | Self::Unplug => false,
+        }
+    }
+}
+
+/// One fault. It is healed after `for_ms`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Fault {
+    /// When, ms after the warm-up.
+    pub at_ms: u64,
+    /// For how long.
+    pub for_ms: u64,
+    /// What.
+    pub kind: Kind,
+    /// Name of the node or cable.
+    pub target: String,
+}
+
+impl Fault {
+    /// When it is healed, ms after the warm-up. A restart needs no healing.
+    #[must_use]
+    pub const fn healed_ms(&self) -> u64 {
+        match self.kind {
+            Kind::Restart => self.at_ms,
+            _ => self.at_ms + self.for_ms,
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { at_ms, for_ms, kind, target } = self;
+        match kind {
+            Kind::Restart => write!(f, "{at_ms} ms: restart {target}"),
+            Kind::Loss(percent) => write!(f, "{at_ms} ms: lose {percent} % on {target} for {for_ms} ms"),
+            Kind::Delay(ms) => write!(f, "{at_ms} ms: delay {target} by {ms} ms for {for_ms} ms"),
+            Kind::Kill | Kind::PowerOff | Kind::Hang | Kind::Unplug | Kind::BlackHole | Kind::CutToB | Kind::CutToA => {
+                let words = format!("{kind:?}").to_lowercase();
+                write!(f, "{at_ms} ms: {words} {target} for {for_ms} ms")
+            }
+        }
+    }
+}
+
+impl Lab {
+    /// Nodes of the cluster that faults may hit: orchestrators and members.
+    #[must_use]
+    pub fn breakable_nodes(&self) -> Vec<(&str, NodeId)> {
+        self.nodes.iter().filter_map(|node| Some((node.name.as_str(), node.kind.id()?))).collect()
+    }
+
+    /// Cables that faults may hit: those with an orchestrator or a member at an end. A host's or the generator's own cable
+    /// is the tester's, not the cluster's.
+    #[must_use]
+    pub fn breakable_cables(&self) -> Vec<&Cable> {
+        let of_cluster = |node: u16| self.nodes[usize::from(node)].kind.id().is_some();
+        self.cables.iter().filter(|cable| of_cluster(cable.a.node) || of_cluster(cable.b.node)).collect()
+    }
+
+    /// What is wrong with a fault on this lab, if anything.
+    #[must_use]
+    pub fn refuse(&self, fault: &Fault) -> Option<String> {
+        let target = &fault.target;
+        if fault.kind.is_of_cables() {
+            let known = self.breakable_cables().iter().any(|cable| cable.name == *target);
+            (!known).then(|| format!("`{target}` is no cable of the cluster in {}", self.name))
+        } else {
+            let known = self.breakable_nodes().iter().any(|(name, _)| name == target);
+            (!known).then(|| format!("`{target}` is no member or orchestrator of {}", self.name))
+        }
+    }
+
+    /// The end of a cable whose port goes down when the cable is unplugged: never an orchestrator's uplink, which is the
+    /// orchestrator's own to set.
+    #[must_use]
+    pub fn unplugged_end(&self, cable: &Cable) -> crate::lab::End {
+        let orchestrator = |node: u16| matches!(self.nodes[usize::from(node)].kind, NodeKind::Mho(_));
+        if orchestrator(cable.a.node) { cable.b } else { cable.a }
+    }
+}
