@@ -12,6 +12,7 @@ use scalebed_frame::signature::{Class, Direction};
 use scalebed_frame::{Mac, NetworkId};
 use scalebed_netns::{NsId, ProcessSpec, Sandbox, Stack, TapSpec, Taps, VethEnd, monotonic};
 use scalebed_record::TapId;
+use scalebed_record::traffic::GeneratorReport;
 use scalebed_tests::{needs_root, programs};
 use scalebed_topologies::lab::Prefix;
 use scalebed_topologies::scenario::Traffic;
@@ -73,6 +74,18 @@ fn netns_a_known_gap_reads_true() {
     if needs_root("netns_a_known_gap_reads_true") {
         return;
     }
+    // As in a run: a generator that skipped packets says nothing, and is asked again at most twice. A fail is a fail.
+    for attempt in 1..=3 {
+        match a_known_gap() {
+            0 => return,
+            skipped => println!("invalid: the generator skipped {skipped} packets, attempt {attempt} of 3"),
+        }
+    }
+    panic!("invalid three times: this machine is too busy to judge a gap");
+}
+
+/// Packets that the generator skipped; 0: the gap was read, and read true.
+fn a_known_gap() -> u64 {
     let place = tempfile::tempdir().expect("a temporary directory");
     let mut sandbox = Sandbox::create(place.path()).expect("a sandbox");
     let ns = sandbox.namespace("generator").expect("a namespace");
@@ -100,9 +113,16 @@ fn netns_a_known_gap_reads_true() {
     sandbox.set_up(ns, "outside", true).expect("up");
     let up = monotonic();
     until(start + LENGTH + 2_500 * MS);
-    drop(process);
+    let mut process = process;
+    process.wait(Duration::from_secs(5)).expect("the generator ends by itself");
     let stats = taps.stop().expect("taps");
     assert_eq!(stats.drops.values().sum::<u64>(), 0, "a tap lost frames");
+    let report = std::fs::read(place.path().join("report.json")).expect("a report");
+    let report: GeneratorReport = serde_json::from_slice(&report).expect("json");
+    if report.skipped > 0 {
+        sandbox.teardown().expect("a clean end");
+        return report.skipped;
+    }
     let real = up - down;
     let arrivals = arrivals.lock().expect("no panic before");
     assert_eq!(arrivals.len(), 32, "16 flows, both ways");
@@ -122,6 +142,7 @@ fn netns_a_known_gap_reads_true() {
         assert!(gap.abs_diff(real) <= margin, "{name}: gap {gap} ns, real {real} ns");
     }
     sandbox.teardown().expect("a clean end");
+    0
 }
 
 fn run_generator(sandbox: &Sandbox, ns: NsId, place: &Path, config: &Config) -> scalebed_netns::Process {

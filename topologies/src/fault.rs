@@ -17,6 +17,12 @@ pub enum Kind {
     Restart,
     /// F4, F5, F21: the process stands still; healed by letting it go on.
     Hang,
+    /// F19: nothing that a node sends gets out; its carrier stands.
+    Mute,
+    /// F19: nothing comes to a node; its carrier stands.
+    Deafen,
+    /// F19: both.
+    Isolate,
     /// F9, F10, F18: a cable without carrier.
     Unplug,
     /// F11: a cable that keeps its carrier and passes nothing.
@@ -36,16 +42,34 @@ impl Kind {
     #[must_use]
     pub const fn is_of_cables(self) -> bool {
         match self {
-            Self::Kill | Self::PowerOff | Self::Restart | Self::Hang => false,
+            Self::Kill | Self::PowerOff | Self::Restart | Self::Hang | Self::Mute | Self::Deafen | Self::Isolate => {
+                false
+            }
             Self::Unplug | Self::BlackHole | Self::CutToB | Self::CutToA | Self::Loss(_) | Self::Delay(_) => true,
         }
     }
 
-    /// Can a heartbeat that was sent be missing although sender and carrier stand?
+    /// How much longer frames take, ms.
+    #[must_use]
+    pub const fn delay_ms(self) -> u64 {
+        match self {
+            Self::Delay(ms) => ms as u64,
+            _ => 0,
+        }
+    }
+
+    /// Can a frame that was sent be missing although sender and carrier stand?
     #[must_use]
     pub const fn takes_frames(self) -> bool {
         match self {
-            Self::BlackHole | Self::CutToB | Self::CutToA | Self::Loss(_) | Self::Delay(_) => true,
+            Self::BlackHole
+            | Self::CutToB
+            | Self::CutToA
+            | Self::Loss(_)
+            | Self::Delay(_)
+            | Self::Mute
+            | Self::Deafen
+            | Self::Isolate => true,
             Self::Kill | Self::PowerOff | Self::Restart | Self::Hang | Self::Unplug => false,
         }
     }
@@ -83,7 +107,7 @@ impl std::fmt::Display for Fault {
             Kind::Restart => write!(f, "{at_ms} ms: restart {target}"),
             Kind::Loss(percent) => write!(f, "{at_ms} ms: lose {percent} % on {target} for {for_ms} ms"),
             Kind::Delay(ms) => write!(f, "{at_ms} ms: delay {target} by {ms} ms for {for_ms} ms"),
-            Kind::Kill | Kind::PowerOff | Kind::Hang | Kind::Unplug | Kind::BlackHole | Kind::CutToB | Kind::CutToA => {
+            _ => {
                 let words = format!("{kind:?}").to_lowercase();
                 write!(f, "{at_ms} ms: {words} {target} for {for_ms} ms")
             }

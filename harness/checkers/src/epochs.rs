@@ -17,6 +17,8 @@ const MARGIN_UNITS: u64 = 2;
 pub struct Beat {
     /// When the tap saw it, ns.
     pub at: u64,
+    /// When it was sent, by its own word, ns.
+    pub sent: u64,
     /// Who sent it.
     pub from: NodeId,
     /// In which life.
@@ -65,9 +67,10 @@ impl<'a> Agreement<'a> {
         let mut agreement = Self::default();
         for entry in &history.entries {
             match &entry.fact {
-                Fact::Heard(Heard::Heartbeat { from, incarnation, accepted, digest, smo, .. }) => {
+                Fact::Heard(Heard::Heartbeat { from, incarnation, sent, accepted, digest, smo, .. }) => {
                     let (from, incarnation, accepted) = (*from, *incarnation, *accepted);
-                    let beat = Beat { at: entry.at, from, incarnation, accepted, digest: *digest, smo: *smo };
+                    let (at, sent, digest, smo) = (entry.at, *sent, *digest, *smo);
+                    let beat = Beat { at, sent, from, incarnation, accepted, digest, smo };
                     agreement.beats.push(beat);
                 }
                 Fact::Heard(Heard::Matrix(matrix)) => agreement.matrices.push((entry.at, matrix)),

@@ -1,12 +1,23 @@
 //! What must hold under any faults, whatever was predicted: the safety invariants all the time, the liveness invariants
 //! once everything is healed and its bound has passed. For runs whose faults no scenario declared.
 
-use scalebed_frame::{Generation, MemberId, NodeId};
-use scalebed_record::{FlowKind, Outcome, Verdict};
+use std::collections::BTreeMap;
+
+use scalebed_frame::{Generation, Incarnation, MemberId, NodeId};
+use scalebed_record::history::Heard;
+use scalebed_record::{Entry, Fact, FlowKind, Outcome, Verdict};
 
 use crate::checks::{self, SHOWN, Said};
 use crate::evidence::{EDGE_OF_FAULTS, Evidence, MS};
+use crate::journey::NOBODY;
 use crate::{Checker as _, Input};
+
+/// An author acts on its matrix this much before a tap has seen it, at most.
+const SEEN: u64 = 5 * MS;
+/// Beyond the sync delay, a copy is certainly there.
+const SYNCED: u64 = 300 * MS;
+/// A connection completes a round within this, if it goes on.
+const ROUND: u64 = 1_500 * MS;
 
 /// After the last fault is healed, so many heartbeat units may pass until everything is in service again: a join, or the
 /// boot of a group that fenced itself as a whole (30 units of waiting for who does not come).
@@ -19,6 +30,10 @@ pub struct Span {
     pub first_ms: u64,
     /// The last one was healed.
     pub healed_ms: u64,
+    /// There was one fault only: what one fault may do to connections is known.
+    pub single: bool,
+    /// The longest delay that a fault put on a cable.
+    pub delay_ms: u64,
     /// Some fault took frames from a cable whose carrier stood: what a tap did not see may have been sent.
     pub takes_frames: bool,
 }
@@ -29,8 +44,6 @@ pub const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("S12", "configurations never change: cloning is not built"),
     ("S13", "as S12"),
     ("S14", "nothing demotes itself softly: draining is not built"),
-    ("S16", "sync items are not read at the taps yet"),
-    ("S17", "first-packet deferral is not built"),
     ("S18", "the explored traffic has no denied flows"),
     ("S20", "several Security Groups are not built"),
     ("S24", "dual site is not built"),
@@ -43,7 +56,11 @@ pub const NOT_APPLICABLE: &[(&str, &str)] = &[
 #[must_use]
 pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
     let Some(evidence) = Evidence::of(input) else { return Vec::new() };
-    let mut verdicts = checks::symmetry::Symmetry.check(&evidence);
+    let mut verdicts = Vec::new();
+    // A packet that a slow cable held for longer than an epoch's margin belongs to no epoch.
+    if span.delay_ms * MS < evidence.unit() / 2 {
+        verdicts.extend(checks::symmetry::Symmetry.check(&evidence));
+    }
     verdicts.extend(checks::standing().iter().flat_map(|checker| checker.check(&evidence)));
     if span.takes_frames {
         // Taps sit at receiving ends: heartbeats that a cable took were sent all the same, and a claim that nobody could
@@ -53,6 +70,9 @@ pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
     verdicts.push(checks::nat::unique(&evidence));
     verdicts.push(ledger(&evidence));
     verdicts.push(before(&evidence, span));
+    verdicts.push(at_once(&evidence, span));
+    verdicts.push(one_carrier(&evidence, span));
+    verdicts.push(echoes(&evidence));
     verdicts.extend(after(&evidence, span));
     verdicts.retain(|verdict| matches!(verdict.outcome, Outcome::Fail(_)));
     verdicts
@@ -76,12 +96,117 @@ fn before(evidence: &Evidence<'_>, span: Span) -> Verdict {
     Said::of("control", "0 lost before the first fault").fail_if(lost).done()
 }
 
+/// S17: while nothing is broken nobody has to ask for a connection: who gets its return packets knew it before they came.
+fn at_once(evidence: &Evidence<'_>, span: Span) -> Verdict {
+    let until = evidence.schedule.start + span.first_ms * MS;
+    let asked = |entry: &Entry| match &entry.fact {
+        Fact::Heard(Heard::Asked { from, flow }) if entry.at < until => {
+            Some(format!("at {:.1} ms {from} asked for {flow}", evidence.ms(entry.at)))
+        }
+        _ => None,
+    };
+    let wrong = evidence.input.history.entries.iter().filter_map(asked).collect();
+    Said::of("s17-known-at-once", "nobody asks for a connection before the first fault").fail_if(wrong).done()
+}
+
 /// L1, L4, L5, L7 and L9.
 fn after(evidence: &Evidence<'_>, span: Span) -> Vec<Verdict> {
     let start = evidence.schedule.start;
     let from = start + span.healed_ms * MS + BOUND_UNITS * evidence.unit();
     let end = start + evidence.schedule.end;
-    vec![one_view(evidence, from), flowing(evidence, from), quiet(evidence, from, end)]
+    let mut verdicts = vec![one_view(evidence, from), flowing(evidence, from), quiet(evidence, from, end)];
+    if span.single {
+        verdicts.push(surviving(evidence, span, from));
+    }
+    verdicts
+}
+
+/// S2 as the cables show it: a packet that leaves by a flow's old carrier after the new one's first packet, with no
+/// generation between them. Packets within [`EDGE_OF_FAULTS`], and what a cable delays, may have overtaken each other.
+fn one_carrier(evidence: &Evidence<'_>, span: Span) -> Verdict {
+    let margin = EDGE_OF_FAULTS + span.delay_ms * MS;
+    let mut wrong = Vec::new();
+    let changes = &evidence.agreement.changes;
+    for (flow, _) in evidence.flows() {
+        let mut exits: Vec<(u64, u8, usize, u32)> = Vec::new();
+        for side in 0..2 {
+            let journeys = (0u32..).zip(evidence.journeys(flow, side));
+            let out = journeys.filter(|(_, journey)| journey.delivered != 0 && journey.owner != NOBODY);
+            exits.extend(out.map(|(sequence, journey)| (journey.delivered, journey.owner, side, sequence)));
+        }
+        exits.sort_unstable();
+        // When each carrier was first followed by another, and by whom.
+        let mut succeeded: BTreeMap<u8, u64> = BTreeMap::new();
+        let mut carrier = None;
+        for (at, owner, side, sequence) in exits {
+            if let Some(since) = succeeded.get(&owner).copied() {
+                let changed = changes.iter().any(|(change, _)| (since..=at).contains(change));
+                if !changed && at > since + margin {
+                    let path = evidence.path(flow, side, sequence);
+                    wrong.push(format!(
+                        "at {:.1} ms, {:.1} ms after its successor began: {path}",
+                        evidence.ms(at),
+                        (at - since) as f64 / MS as f64
+                    ));
+                }
+                if changed {
+                    succeeded.clear();
+                }
+            }
+            if let Some(old) = carrier.filter(|old| *old != owner) {
+                succeeded.entry(old).or_insert(at);
+                succeeded.remove(&owner);
+            }
+            carrier = Some(owner);
+        }
+    }
+    Said::of("s02-one-carrier", "no packet by the old carrier after the new one's first").fail_if(wrong).done()
+}
+
+/// S16: an entry is told by its owner; whoever applies one tells nobody. A dead owner's entries are told to its heir.
+fn echoes(evidence: &Evidence<'_>) -> Verdict {
+    let lives = |at: u64, owner: NodeId, life: Incarnation| {
+        // Whoever tells may have accepted a matrix that left the owner out before any tap saw it take effect.
+        let matrices = evidence.agreement.matrices.iter().filter(|(seen, _)| *seen <= at + SEEN);
+        let newest = matrices.max_by_key(|(_, matrix)| matrix.generation);
+        newest.is_some_and(|(_, matrix)| {
+            matrix.admitted.iter().any(|one| NodeId::from(one.member) == owner && one.incarnation == life)
+        })
+    };
+    let echo = |entry: &Entry| match &entry.fact {
+        Fact::Heard(Heard::Echo { from, owner, life, flow }) if lives(entry.at, *owner, *life) => {
+            Some(format!("at {:.1} ms {from} told of {flow}, which is {owner}'s", evidence.ms(entry.at)))
+        }
+        _ => None,
+    };
+    let wrong = evidence.input.history.entries.iter().filter_map(echo).collect();
+    Said::of("s16-no-echo", "every synced entry comes from its owner").fail_if(wrong).done()
+}
+
+/// L5: TCP connections that were older than the sync delay when the one fault came still go on in the end.
+fn surviving(evidence: &Evidence<'_>, span: Span, from: u64) -> Verdict {
+    let start = evidence.schedule.start;
+    let delay = u64::from(evidence.lab().group.sync_delay_ms) * MS + SYNCED;
+    let reports = evidence.report.map_or(&[][..], |report| &report.tcp);
+    let mut wrong = Vec::new();
+    for tcp in reports {
+        let Some(spec) = evidence.schedule.flows.get(tcp.flow as usize) else { continue };
+        if tcp.established == 0 || tcp.established + delay > start + span.first_ms * MS {
+            continue;
+        }
+        // Rounds come at the flow's rate, and a lost one is repeated with pauses.
+        let due = from.min((start + spec.last).saturating_sub(SYNCED));
+        if tcp.reset != 0 || tcp.broken || tcp.last_round + ROUND < due {
+            wrong.push(format!(
+                "flow {}: last round at {:.0} ms, reset {}, broken {}",
+                tcp.flow,
+                evidence.ms(tcp.last_round),
+                tcp.reset != 0,
+                tcp.broken
+            ));
+        }
+    }
+    Said::of("l05-connections", "every connection older than the sync delay goes on").fail_if(wrong).done()
 }
 
 /// The last heartbeat of each node agrees with all others.

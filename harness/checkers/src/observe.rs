@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use scalebed_frame::control::{self, Body, Control, Heartbeat, Matrix, Reassembler};
 use scalebed_frame::signature::Signature;
+use scalebed_frame::sync::{Item, SyncMessage};
 use scalebed_frame::view::{Ip, Transport};
 use scalebed_frame::{Generation, Incarnation, Kind, Mac, NodeId, View};
 use scalebed_record::history::Heard;
@@ -97,8 +98,8 @@ impl ControlWatch {
             | Body::Refuse { .. }
             | Body::Activate { .. }
             | Body::Join { .. }
-            | Body::MoveComplete { .. }
-            | Body::Sync(_) => None,
+            | Body::MoveComplete { .. } => None,
+            Body::Sync(items) => return sync(message, items),
         };
         heard.into_iter().collect()
     }
@@ -131,4 +132,16 @@ impl ControlWatch {
         });
         self.matrices.insert((matrix.generation, content.collect())).then(|| Heard::Matrix(matrix.clone()))
     }
+}
+
+/// Entries of a sync message that are not the sender's own, and questions.
+fn sync(message: &Control, sync: &SyncMessage) -> Vec<Heard> {
+    let told = sync.items.iter().filter_map(|item| match item {
+        Item::Entry(entry) if NodeId::from(entry.owner) != message.from => {
+            Some(Heard::Echo { from: message.from, owner: entry.owner.into(), life: entry.life, flow: entry.forward })
+        }
+        Item::Query(flow) => Some(Heard::Asked { from: message.from, flow: *flow }),
+        _ => None,
+    });
+    told.collect()
 }

@@ -50,6 +50,12 @@ pub const SAFEGUARDS: &[Safeguard] = &[
     ("fence", |ablations| ablations.no_fence = true),
     ("barrier", |ablations| ablations.no_barrier = true),
     ("self-fence", |ablations| ablations.no_self_fence = true),
+    ("minimal-move", |ablations| ablations.no_minimal_move = true),
+    ("backup-sync", |ablations| ablations.no_backup_sync = true),
+    ("sync-at-once", |ablations| ablations.no_sync_at_once = true),
+    ("port-ranges", |ablations| ablations.no_port_ranges = true),
+    ("port-learning", |ablations| ablations.no_port_learning = true),
+    ("echo-guard", |ablations| ablations.no_echo_guard = true),
 ];
 
 /// Safeguards by name.
@@ -97,7 +103,7 @@ pub struct Explored {
 /// The world broke, or a file could not be written.
 pub fn explore(exploration: &Exploration, dir: &RunDir) -> Result<u8, Failure> {
     let ablations = ablations(&exploration.ablate)?;
-    let lab = trial::prepared(&exploration.lab);
+    let lab = exploration.lab.clone();
     let began = Instant::now();
     let explored = look(exploration, &lab, ablations, began)?;
     let counts: Vec<String> = explored.runs.iter().map(|(stage, runs)| format!("{runs} {stage}")).collect();
@@ -138,6 +144,21 @@ pub const NOT_TRIED: &[(&str, &str)] = &[
     ("F31", "nothing repairs a corrupted entry yet (anti-entropy)"),
     ("F32", "the simulated harness cannot stall"),
 ];
+
+/// The first random case, by seed, in which an invariant fails; `None`: none of so many seeds shows it.
+///
+/// # Errors
+/// The world broke.
+pub fn hunt(lab: &Lab, ablations: Ablations, invariant: &str, seeds: u64) -> Result<Option<Case>, Failure> {
+    let shows = |seed: u64| {
+        let case = cases::random(lab, seed, MOST_FAULTS);
+        match trial::run(lab, &case, ablations) {
+            Ok(trial) => trial.violated().contains(&invariant).then_some(Ok(case)),
+            Err(failure) => Some(Err(failure)),
+        }
+    };
+    (1..=seeds).into_par_iter().find_map_first(shows).transpose()
+}
 
 fn look(exploration: &Exploration, lab: &Lab, ablations: Ablations, began: Instant) -> Result<Explored, Failure> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(exploration.jobs.unwrap_or(0)).build();
@@ -189,6 +210,7 @@ fn report(
         invariant: find.invariant.clone(),
         lab: exploration.name.clone(),
         seed: shrunk.case.seed,
+        general: shrunk.case.general,
         commit: crate::environment::COMMIT.to_owned(),
         ablate: exploration.ablate.clone(),
         faults: shrunk.case.faults.clone(),

@@ -11,6 +11,7 @@ use scalebed_distribution::matrix;
 use scalebed_engine::{Instant, NodeEvent};
 use scalebed_frame::control::{Admitted, Matrix, MemberState};
 use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
+use scalebed_topologies::lab::Redeal;
 
 use crate::ClusterMember;
 use crate::held::Answer;
@@ -67,7 +68,7 @@ impl ClusterMember {
         let generation = self.generation_after(highest);
         let orchestrators = self.live_orchestrators();
         let next = match &self.held.matrix {
-            Some(old) => matrix::next(old, generation, &admitted, &orchestrators, self.config.group.redeal),
+            Some(old) => matrix::next(old, generation, &admitted, &orchestrators, self.redeal()),
             None => matrix::first(generation, self.config.group.buckets, &admitted, &orchestrators),
         };
         self.propose(&next, "boot", now);
@@ -100,6 +101,10 @@ impl ClusterMember {
             }
         }
         self.resend(now);
+    }
+
+    const fn redeal(&self) -> Redeal {
+        if self.config.ablations.no_minimal_move { Redeal::Full } else { self.config.group.redeal }
     }
 
     /// A reason for a generation that waits until the last one is settled: an orchestrator or a member comes in.
@@ -210,7 +215,7 @@ impl ClusterMember {
         }
         let generation = self.generation_after(base.generation);
         let orchestrators = self.live_orchestrators();
-        let next = matrix::next(&base, generation, &admitted, &orchestrators, self.config.group.redeal);
+        let next = matrix::next(&base, generation, &admitted, &orchestrators, self.redeal());
         self.propose(&next, reason, now);
     }
 

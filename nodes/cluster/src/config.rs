@@ -43,4 +43,16 @@ pub struct Ablations {
     pub no_barrier: bool,
     /// A woken node goes on as if nothing had happened.
     pub no_self_fence: bool,
+    /// A change deals every bucket anew instead of moving as few as it must.
+    pub no_minimal_move: bool,
+    /// Connections are never copied to a backup.
+    pub no_backup_sync: bool,
+    /// Asymmetric connections wait for the sync delay as all others do.
+    pub no_sync_at_once: bool,
+    /// Every member takes ports from the whole pool.
+    pub no_port_ranges: bool,
+    /// A joiner is not told which ports of its range are in use.
+    pub no_port_learning: bool,
+    /// Whoever applies an entry tells the others of it.
+    pub no_echo_guard: bool,
 }

@@ -8,8 +8,8 @@ use scalebed_cluster::wrap::Envelope;
 use scalebed_cluster::{ClusterMember, NodeConfig, Step};
 use scalebed_distribution::{Facing, Policy};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Role, Status};
-use scalebed_frame::control::{Admitted, MemberState, Reassembler};
-use scalebed_frame::{Bucket, Flow, Incarnation, Mac, MemberId, NetworkId};
+use scalebed_frame::control::{Admitted, Reassembler};
+use scalebed_frame::{Bucket, Flow, Mac, MemberId, NetworkId};
 use scalebed_topologies::lab::{Architecture, Network, NetworkRole};
 
 use crate::counters::{Count, Counters, Fate};
@@ -48,8 +48,8 @@ pub struct Gateway {
     pub(crate) neighbours: BTreeMap<(NetworkId, Ipv4Addr), Mac>,
     /// When a next hop was last asked for.
     pub(crate) asked: BTreeMap<(NetworkId, Ipv4Addr), Instant>,
-    /// Members heard, in which life and state.
-    pub(crate) heard: BTreeMap<MemberId, (Incarnation, MemberState)>,
+    /// Members that the SMO last said are admitted: a joiner asks them all, heard or not.
+    pub(crate) announced: BTreeSet<MemberId>,
     /// When each owned connection reaches the sync delay.
     pub(crate) delayed: BTreeSet<(Instant, Id)>,
     pub(crate) links: Vec<bool>,
@@ -75,6 +75,7 @@ impl Gateway {
     pub fn new(config: NodeConfig) -> Self {
         let me = config.id.member().unwrap_or(MemberId::new(0, 0));
         let group = &config.group;
+        let alone = [me];
         let mut view = Membership::new(me, config.incarnation);
         view.no_fence = config.ablations.no_fence;
         Self {
@@ -83,12 +84,12 @@ impl Gateway {
             view,
             policy: Policy { mode: group.distribution, l4: group.l4, buckets: group.buckets },
             table: Table::new(CAPACITY),
-            nat: Nat::new(&group.nat, &config.members, me),
+            nat: Nat::new(&group.nat, if config.ablations.no_port_ranges { &alone } else { &config.members }, me),
             streams: Streams::default(),
             waiting: Waiting::default(),
             neighbours: BTreeMap::new(),
             asked: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            announced: BTreeSet::new(),
             delayed: BTreeSet::new(),
             links: vec![false; config.ports.len()],
             reassembler: Reassembler::default(),
@@ -158,7 +159,7 @@ impl Gateway {
             return;
         }
         let mut all = false;
-        let mut fresh = false;
+        let (mut fresh, mut back) = (false, false);
         while let Some(step) = self.cluster.next_step() {
             match step {
                 Step::Send { port, to, body } => {
@@ -169,7 +170,8 @@ impl Gateway {
                     all |= matches!(event, NodeEvent::Moved(_));
                     self.outputs.push_back(Output::Event(event));
                 }
-                Step::Accepted(_) | Step::Activated(_) | Step::Unfenced => fresh = true,
+                Step::Accepted(_) | Step::Activated(_) => fresh = true,
+                Step::Unfenced => (fresh, back) = (true, true),
                 Step::Fenced => self.fenced(),
                 Step::Smo(true) => self.announce = Some((0, self.now)),
                 Step::Smo(false) => self.announce = None,
@@ -185,6 +187,9 @@ impl Gateway {
         let changed = self.view.read(&self.cluster, all || fresh, self.now);
         if self.view.incarnation != life {
             self.streams.reset();
+        }
+        if back {
+            self.discard_stale();
         }
         if changed || fresh {
             self.matrix_changed();
@@ -210,8 +215,9 @@ impl Gateway {
         self.expire();
         self.sync_delayed();
         if self.joining.as_ref().is_some_and(|joining| joining.until <= self.now) {
+            // It would choose ports that are in use. The state has its own deadline, after which the join begins anew.
             self.counters.one(Count::WantTimeouts);
-            self.joined();
+            self.joining = None;
         }
         if let Some((round, at)) = self.announce.filter(|(_, at)| *at <= self.now) {
             if self.view.leads {

@@ -89,10 +89,14 @@ impl Gateway {
                 if let NodeId::Member(member) = message.from
                     && message.from != self.config.id
                 {
-                    if let Body::Heartbeat(beat) = &message.body {
-                        self.heard.insert(member, (message.incarnation, beat.state));
+                    if let Body::Heartbeat(beat) = &message.body
+                        && beat.smo
+                    {
+                        self.announced(beat);
                     }
-                    self.streams.heard(member, message.incarnation);
+                    if self.streams.heard(member, message.incarnation) {
+                        self.ask_again(member);
+                    }
                     if let Body::Sync(sync) = message.body {
                         if message.to == Some(self.config.id) {
                             self.sync_message(member, message.incarnation, sync);

@@ -1,11 +1,12 @@
 //! HyperSync: who gets a copy of what, when; and what is done with what others send.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use scalebed_cluster::Port;
 use scalebed_cluster::wrap::Envelope;
-use scalebed_frame::control::{Body, MemberState};
+use scalebed_frame::control::{Body, Heartbeat};
 use scalebed_frame::sync::{Entry, Item, Neighbour, SyncMessage, Version};
 use scalebed_frame::{Bucket, Flow, Generation, Incarnation, MemberId};
 use scalebed_topologies::lab::Sticky;
@@ -56,6 +57,9 @@ impl Gateway {
     }
 
     fn backup(&self, connection: &Connection) -> Option<MemberId> {
+        if self.config.ablations.no_backup_sync {
+            return None;
+        }
         let place = self.view.place(connection.bucket)?;
         let heir = if place.assignment.owner == self.view.id {
             place.assignment.backup
@@ -72,6 +76,7 @@ impl Gateway {
         let delay = Duration::from_millis(self.config.group.sync_delay_ms.into());
         let (due, target) = (connection.born + delay, self.return_member(connection));
         self.delayed.insert((due, id));
+        let target = target.filter(|_| !self.config.ablations.no_sync_at_once);
         if let Some(target) = target {
             self.tell(id, target);
         }
@@ -127,7 +132,7 @@ impl Gateway {
         let (back, backup) = (self.return_member(connection), self.backup(connection).filter(|_| old));
         // A binding that was taken over uses a port of another's range: that member must know until it ends.
         let range = self.nat.range_owner(connection.reverse.dst, connection.reverse.dst_port);
-        let range = range.filter(|&member| member != self.view.id);
+        let range = range.filter(|&member| member != self.view.id && !self.config.ablations.no_port_learning);
         let mut told = false;
         for member in [back, backup, range].into_iter().flatten() {
             told |= self.tell(id, member);
@@ -198,6 +203,22 @@ impl Gateway {
         }
     }
 
+    /// Back in service: a copy whose owner's life ended meanwhile was somebody else's to take over, and its port may have
+    /// been given away again since. One of this member's own range can't have been.
+    pub(crate) fn discard_stale(&mut self) {
+        for slot in 0..self.table.slots() {
+            let Some((id, connection)) = self.table.at(slot).and_then(|id| Some((id, self.table.get(id)?))) else {
+                continue;
+            };
+            let (address, port) = (connection.reverse.dst, connection.reverse.dst_port);
+            let range = self.nat.range_owner(address, port);
+            let elsewhere = range.is_some_and(|member| member != self.view.id);
+            if elsewhere && !self.view.admits(connection.owner, connection.life) {
+                self.forget(id);
+            }
+        }
+    }
+
     pub(crate) fn take_over(&mut self, id: Id) {
         let (me, life, generation) = (self.view.id, self.view.incarnation, self.view.accepted.counter);
         let Some(connection) = self.table.get_mut(id) else { return };
@@ -240,14 +261,38 @@ impl Gateway {
         }
     }
 
-    /// A joiner asks everybody who serves for neighbours, and for ports of its NAT range that are in use.
+    /// A joiner asks everybody who is admitted for neighbours, and for ports of its NAT range that are in use. Whom it has
+    /// not heard yet it asks too: a member that stands still for a moment still owns what it owns.
     pub(crate) fn ask_everybody(&mut self) {
-        let active = self.heard.iter().filter(|(_, (_, state))| *state == MemberState::Active);
-        let open: std::collections::BTreeSet<MemberId> = active.map(|(member, _)| *member).collect();
+        let asked = |member: &MemberId| *member != self.view.id && !self.config.ablations.no_port_learning;
+        let open: BTreeSet<MemberId> = self.announced.iter().copied().filter(asked).collect();
         for &member in &open {
             self.push(member, Item::Want);
         }
         self.joining = Some(Joining { open, until: self.now + self.want_limit() });
+    }
+
+    /// A member is heard in another life: what was asked of the old one was lost with it.
+    pub(crate) fn ask_again(&mut self, member: MemberId) {
+        if self.joining.as_ref().is_some_and(|joining| joining.open.contains(&member)) {
+            self.push(member, Item::Want);
+        }
+    }
+
+    /// Who is admitted, by the SMO's word. Who was left out meanwhile has nothing to answer for.
+    pub(crate) fn announced(&mut self, beat: &Heartbeat) {
+        self.announced = beat.admitted.iter().map(|one| one.member).collect();
+        if let Some(joining) = &mut self.joining {
+            joining.open.retain(|member| self.announced.contains(member));
+            self.ended_asking();
+        }
+    }
+
+    /// A joiner that has all answers is synced.
+    fn ended_asking(&mut self) {
+        if self.joining.as_ref().is_some_and(|joining| joining.open.is_empty()) {
+            self.joined();
+        }
     }
 
     /// A previous owner: the connections of the buckets that moved go to their new owner, then the end of the list.
@@ -295,9 +340,7 @@ impl Gateway {
             Item::WantDone => {
                 if let Some(joining) = &mut self.joining {
                     joining.open.remove(&from);
-                    if joining.open.is_empty() {
-                        self.joined();
-                    }
+                    self.ended_asking();
                 }
             }
             Item::PortsInUse(ports) => self.nat.reserve_all(&ports),
@@ -375,8 +418,14 @@ impl Gateway {
         }
         if self.table.insert(Connection::of_entry(entry, back, self.now)).is_err() {
             self.counters.one(Count::SyncRxConflict);
-        } else {
-            self.nat.reserve(entry.reverse.dst, entry.reverse.dst_port);
+            return;
+        }
+        self.nat.reserve(entry.reverse.dst, entry.reverse.dst_port);
+        if self.config.ablations.no_echo_guard {
+            let others = self.view.admitted.iter().map(|one| one.member).filter(|member| *member != self.view.id);
+            for member in others.collect::<Vec<_>>() {
+                self.push(member, Item::Entry(entry.clone()));
+            }
         }
     }
 }

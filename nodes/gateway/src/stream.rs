@@ -86,19 +86,21 @@ pub(crate) struct Outgoing {
 
 impl Streams {
     /// The newest life in which a member was heard. A new one starts both streams anew: what was on its way to the old
-    /// one is gone with it.
-    pub(crate) fn heard(&mut self, member: MemberId, life: Incarnation) {
+    /// one is gone with it. True: something may have been.
+    pub(crate) fn heard(&mut self, member: MemberId, life: Incarnation) -> bool {
         let peer = self.peers.entry(member).or_default();
-        if peer.sender.life.is_none_or(|known| known < life) {
-            let queue = std::mem::take(&mut peer.sender.queue);
-            let first = peer.sender.life.is_none();
-            *peer = Peer::default();
-            peer.sender.life = Some(life);
-            // What was queued before it was ever heard still goes out.
-            if first {
-                peer.sender.queue = queue;
-            }
+        if peer.sender.life.is_some_and(|known| known >= life) {
+            return false;
         }
+        let queue = std::mem::take(&mut peer.sender.queue);
+        let first = peer.sender.life.is_none();
+        *peer = Peer::default();
+        peer.sender.life = Some(life);
+        // What was queued before it was ever heard still goes out.
+        if first {
+            peer.sender.queue = queue;
+        }
+        !first
     }
 
     /// Members that were admitted before and are not now get nothing more: what waits for them is dropped.

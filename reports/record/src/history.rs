@@ -184,6 +184,24 @@ pub enum Heard {
         /// Claims the SMO role.
         smo: bool,
     },
+    /// A member asked others for a connection that it did not know.
+    Asked {
+        /// Who.
+        from: NodeId,
+        /// The connection, as its packet showed it.
+        flow: scalebed_frame::Flow,
+    },
+    /// A synced entry that somebody else than its owner told of.
+    Echo {
+        /// Who.
+        from: NodeId,
+        /// Whose it is.
+        owner: NodeId,
+        /// In which life.
+        life: Incarnation,
+        /// The connection.
+        flow: scalebed_frame::Flow,
+    },
     /// A matrix on the wire, the first time.
     Matrix(Matrix),
 }

@@ -81,7 +81,10 @@ impl Checker for Promises {
 fn never_back(evidence: &Evidence<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut heard: BTreeMap<(NodeId, Incarnation), Generation> = BTreeMap::new();
-    for beat in &evidence.agreement.beats {
+    // In the order in which they were sent: a slow cable shows an old one late.
+    let mut beats: Vec<_> = evidence.agreement.beats.iter().collect();
+    beats.sort_by_key(|beat| beat.sent);
+    for beat in beats {
         let last = heard.entry((beat.from, beat.incarnation)).or_insert(beat.accepted);
         if beat.accepted < *last {
             wrong.push(format!("{} showed {} after {last}", beat.from, beat.accepted));

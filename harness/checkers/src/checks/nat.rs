@@ -43,10 +43,18 @@ impl Checker for Leak {
 /// S10 alone: no two live flows under one tuple.
 pub(crate) fn unique(evidence: &Evidence<'_>) -> Verdict {
     let nat = nat(evidence);
-    let all = evidence.flows().flat_map(|(flow, _)| of_flow(evidence, flow, nat, &mut Vec::new())).collect();
+    let mut all: Vec<Binding> =
+        evidence.flows().flat_map(|(flow, _)| of_flow(evidence, flow, nat, &mut Vec::new())).collect();
+    if nat.is_some() {
+        // A port of the pool is one connection's, whatever it talks to.
+        for binding in &mut all {
+            let Flow { protocol, src, src_port, .. } = binding.tuple;
+            binding.tuple = Flow { protocol, src, src_port, dst: src, dst_port: 0 };
+        }
+    }
     let mut wrong = Vec::new();
     collide(all, &mut wrong);
-    Said::of("s10-nat-unique", "no two live bindings under one tuple").fail_if(wrong).done()
+    Said::of("s10-nat-unique", "no two live connections behind one port").fail_if(wrong).done()
 }
 
 fn nat<'a>(evidence: &Evidence<'a>) -> Option<&'a HideNat> {

@@ -2,6 +2,7 @@
 
 use scalebed_cable::{Rule, Settings as CableSettings};
 use scalebed_topologies::fault::{Fault, Kind};
+use scalebed_topologies::lab::End;
 
 use super::{Driver, NodeState, Stop};
 use crate::exit::{self, Failure};
@@ -10,7 +11,7 @@ impl Driver<'_> {
     /// Breaks what a fault breaks. On a node that another fault has already taken away nothing is left to break.
     pub(super) fn inject(&mut self, index: usize) -> Result<(), Stop> {
         let fault = &self.faults[index];
-        if fault.kind.is_of_cables() {
+        if fault.kind.is_of_cables() || fault.kind.takes_frames() {
             return self.bend(fault, true);
         }
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
@@ -35,7 +36,7 @@ impl Driver<'_> {
     /// Mends what a fault broke.
     pub(super) fn heal(&mut self, index: usize) -> Result<(), Stop> {
         let fault = &self.faults[index];
-        if fault.kind.is_of_cables() {
+        if fault.kind.is_of_cables() || fault.kind.takes_frames() {
             return self.bend(fault, false);
         }
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
@@ -51,21 +52,47 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// A fault of a cable, or its end.
+    /// A fault of a cable or of all cables of a node, or its end.
     fn bend(&mut self, fault: &Fault, broken: bool) -> Result<(), Stop> {
-        let Some(cable) = self.lab.cables.iter().position(|cable| cable.name == fault.target) else {
-            return Err(unknown(fault));
-        };
-        let end = self.lab.unplugged_end(&self.lab.cables[cable]);
-        let node = usize::from(end.node);
-        let done = if fault.kind == Kind::Unplug {
-            self.world.set_port(node, usize::from(end.port), !broken)?
-        } else {
-            self.world.set_cable(cable, if broken { rules(fault.kind) } else { CableSettings::default() })?
-        };
+        let bent = self.bent(fault)?;
+        let mut done = None;
+        let mut at = 0;
+        for (cable, settings) in bent {
+            let end = self.lab.unplugged_end(&self.lab.cables[cable]);
+            at = usize::from(end.node);
+            let one = if fault.kind == Kind::Unplug {
+                self.world.set_port(at, usize::from(end.port), !broken)?
+            } else {
+                self.world.set_cable(cable, if broken { settings } else { CableSettings::default() })?
+            };
+            done.get_or_insert(one);
+        }
         let text = if broken { fault.to_string() } else { format!("mend {}", fault.target) };
-        self.operation(None, text, node, done);
+        if let Some(done) = done {
+            self.operation(None, text, at, done);
+        }
         Ok(())
+    }
+
+    /// The cables that a fault concerns, and what it does to them.
+    fn bent(&self, fault: &Fault) -> Result<Vec<(usize, CableSettings)>, Stop> {
+        let cables = || self.lab.cables.iter().enumerate();
+        if fault.kind.is_of_cables() {
+            let cable = cables().find(|(_, cable)| cable.name == fault.target);
+            return cable.map(|(index, _)| vec![(index, rules(fault.kind))]).ok_or_else(|| unknown(fault));
+        }
+        let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
+        let at = |end: End| usize::from(end.node) == node;
+        let (out, back) = match fault.kind {
+            Kind::Mute => (Rule::Cut, Rule::Plain),
+            Kind::Deafen => (Rule::Plain, Rule::Cut),
+            _ => (Rule::Cut, Rule::Cut),
+        };
+        let of_node = cables().filter(|(_, cable)| at(cable.a) || at(cable.b)).map(|(index, cable)| {
+            let (to_b, to_a) = if at(cable.a) { (out, back) } else { (back, out) };
+            (index, CableSettings { to_b, to_a, ..CableSettings::default() })
+        });
+        Ok(of_node.collect())
     }
 }
 
@@ -84,6 +111,6 @@ fn rules(kind: Kind) -> CableSettings {
             let delay = scalebed_cable::DEFAULT_DELAY + std::time::Duration::from_millis(ms.into());
             CableSettings { delay, ..CableSettings::default() }
         }
-        Kind::Kill | Kind::PowerOff | Kind::Restart | Kind::Hang | Kind::Unplug => CableSettings::default(),
+        _ => CableSettings::default(),
     }
 }

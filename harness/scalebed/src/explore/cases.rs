@@ -17,6 +17,8 @@ const STANDS_MS: u64 = 1_500;
 pub struct Case {
     /// Which stage of the exploration.
     pub stage: &'static str,
+    /// General distribution with hide NAT instead of the lab's own: most return packets then need a correction.
+    pub general: bool,
     /// The faults.
     pub faults: Vec<Fault>,
     /// Seed of traffic and of what lossy cables lose.
@@ -28,13 +30,15 @@ pub struct Case {
 pub fn systematic(lab: &Lab) -> Vec<Case> {
     let mut cases = Vec::new();
     for fault in alone(lab) {
-        cases.push(Case { stage: "alone", faults: vec![fault], seed: 1 });
+        for general in [false, true] {
+            cases.push(Case { stage: "alone", general, faults: vec![fault.clone()], seed: 1 });
+        }
     }
     for faults in timed(lab) {
-        cases.push(Case { stage: "when", faults, seed: 1 });
+        cases.push(Case { stage: "when", general: false, faults, seed: 1 });
     }
     for faults in pairs(lab) {
-        cases.push(Case { stage: "pairs", faults, seed: 1 });
+        cases.push(Case { stage: "pairs", general: false, faults, seed: 1 });
     }
     cases
 }
@@ -72,6 +76,13 @@ fn alone(lab: &Lab) -> Vec<Fault> {
         // One unit; between the self-fence and the dead timer; just beyond it; long.
         for pause in [times.unit, times.unit * 27 / 10, times.dead + times.unit / 5, 5 * times.unit] {
             faults.push(fault(Kind::Hang, name, FIRST_MS, pause));
+        }
+    }
+    for (name, _) in lab.breakable_nodes() {
+        for kind in [Kind::Mute, Kind::Deafen, Kind::Isolate] {
+            for stands in [times.dead / 2, times.dead + times.unit / 2, STANDS_MS] {
+                faults.push(fault(kind, name, FIRST_MS, stands));
+            }
         }
     }
     for cable in lab.breakable_cables() {
@@ -164,14 +175,44 @@ fn pairs(lab: &Lab) -> Vec<Vec<Fault>> {
     cases
 }
 
-/// A random case: two to `budget` faults within a few seconds. The seed is all it depends on.
+/// A random case: one to `budget` faults within a few seconds. The seed is all it depends on.
 #[must_use]
 pub fn random(lab: &Lab, seed: u64, budget: u64) -> Case {
     let mut rng = Rng::new(seed, "faults");
-    let count = 2 + rng.below(budget.saturating_sub(1).max(1));
+    let count = 1 + rng.below(budget.max(1));
     let mut faults: Vec<Fault> = (0..count).map(|_| one(lab, &mut rng)).collect();
+    if rng.below(3) == 0 {
+        faults.truncate(usize::from(rng.below(2) == 0));
+        faults.extend(unheard_and_still(lab, &mut rng));
+    }
     faults.sort();
-    Case { stage: "random", faults, seed }
+    Case { stage: "random", general: rng.below(3) == 0, faults, seed }
+}
+
+/// What fence and barrier are for: a node that the others declare dead while it believes that it was heard. Its last
+/// heartbeat is lost, it stands still for less than its own lease, and an acceptor may not hear of the change.
+fn unheard_and_still(lab: &Lab, rng: &mut Rng) -> Vec<Fault> {
+    let times = Times::of(lab);
+    let members: Vec<&str> = lab
+        .breakable_nodes()
+        .into_iter()
+        .filter(|(_, id)| matches!(id, NodeId::Member(_)))
+        .map(|(name, _)| name)
+        .collect();
+    let name = *pick(&members, rng);
+    let at = FIRST_MS + rng.below(times.unit);
+    let silent = times.unit * 9 / 10 + rng.below(times.unit / 5);
+    let still = times.unit + rng.below(times.unit * 3 / 2);
+    let mut faults = vec![fault(Kind::Mute, name, at, silent), fault(Kind::Hang, name, at + silent, still)];
+    if rng.below(3) > 0 {
+        // The author of the change speaks into a cable that takes what it says.
+        let author = member(lab, usize::from(name == members[0]));
+        let cable = *pick(&cables_of(lab, author), rng);
+        let from_a = lab.nodes[usize::from(cable.a.node)].name == author;
+        let kind = if from_a { Kind::CutToB } else { Kind::CutToA };
+        faults.push(fault(kind, &cable.name, at, silent + still + 2 * times.unit));
+    }
+    faults
 }
 
 fn one(lab: &Lab, rng: &mut Rng) -> Fault {
@@ -181,8 +222,19 @@ fn one(lab: &Lab, rng: &mut Rng) -> Fault {
     if rng.below(2) == 0 {
         let nodes = lab.breakable_nodes();
         let (name, _) = pick(&nodes, rng);
-        let kind = *pick(&[Kind::Kill, Kind::PowerOff, Kind::Restart, Kind::Hang, Kind::Hang, Kind::Hang], rng);
-        let stands = if kind == Kind::Hang {
+        let kinds = [
+            Kind::Kill,
+            Kind::PowerOff,
+            Kind::Restart,
+            Kind::Hang,
+            Kind::Hang,
+            Kind::Hang,
+            Kind::Mute,
+            Kind::Deafen,
+            Kind::Isolate,
+        ];
+        let kind = *pick(&kinds, rng);
+        let stands = if matches!(kind, Kind::Hang | Kind::Mute | Kind::Deafen | Kind::Isolate) {
             // From below a unit to beyond everything, most of them around the fence and the dead timer.
             times.unit / 2 + rng.below(4 * times.unit)
         } else {

@@ -22,6 +22,9 @@ pub struct Repro {
     pub lab: String,
     /// Seed.
     pub seed: u64,
+    /// General distribution with hide NAT instead of the lab's own.
+    #[serde(default)]
+    pub general: bool,
     /// The commit at which it was found.
     pub commit: String,
     /// Safeguards that were switched off.
@@ -69,7 +72,7 @@ impl Repro {
     /// The case.
     #[must_use]
     pub fn case(&self) -> Case {
-        Case { stage: "repro", faults: self.faults.clone(), seed: self.seed }
+        Case { stage: "repro", general: self.general, faults: self.faults.clone(), seed: self.seed }
     }
 
     /// Runs it again.
@@ -78,7 +81,7 @@ impl Repro {
     /// The lab is not there, or the world broke.
     pub fn replay(&self) -> Result<Trial, Failure> {
         let (lab, _) = files::lab(&self.lab)?;
-        trial::run(&trial::prepared(&lab), &self.case(), self.ablations()?)
+        trial::run(&lab, &self.case(), self.ablations()?)
     }
 
     /// The file's text.

@@ -72,20 +72,14 @@ fn smaller_ones(faults: &[Fault]) -> Vec<Vec<Fault>> {
 /// The same fault, shorter, earlier or rounder.
 fn simpler(fault: &Fault) -> Vec<Fault> {
     let mut forms = Vec::new();
-    let kind = match fault.kind {
-        Kind::PowerOff => Some(Kind::Kill),
-        Kind::Loss(percent) if percent < 100 => Some(Kind::BlackHole),
-        Kind::Kill
-        | Kind::Restart
-        | Kind::Hang
-        | Kind::Unplug
-        | Kind::BlackHole
-        | Kind::CutToB
-        | Kind::CutToA
-        | Kind::Loss(_)
-        | Kind::Delay(_) => None,
+    let kinds: &[Kind] = match fault.kind {
+        Kind::PowerOff => &[Kind::Kill],
+        Kind::Isolate => &[Kind::Mute, Kind::Deafen],
+        Kind::Loss(percent) if percent < 100 => &[Kind::BlackHole],
+        Kind::BlackHole => &[Kind::CutToA, Kind::CutToB],
+        _ => &[],
     };
-    forms.extend(kind.map(|kind| Fault { kind, ..fault.clone() }));
+    forms.extend(kinds.iter().map(|&kind| Fault { kind, ..fault.clone() }));
     for shorter in [fault.for_ms / 2, fault.for_ms / 100 * 100, fault.for_ms.saturating_sub(100)] {
         if shorter < fault.for_ms && shorter > 0 {
             forms.push(Fault { for_ms: shorter, ..fault.clone() });

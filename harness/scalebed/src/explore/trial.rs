@@ -1,6 +1,7 @@
 //! One case in virtual time, judged by invariants.
 
 use scalebed_cluster::Ablations;
+use scalebed_frame::DistributionMode;
 use scalebed_record::{Fact, History, Verdict};
 use scalebed_topologies::Lab;
 use scalebed_topologies::fault::Fault;
@@ -55,17 +56,18 @@ fn scenario(lab: &Lab, faults: &[Fault]) -> Scenario {
     }
 }
 
-/// The lab as exploration runs it.
-#[must_use]
-pub fn prepared(lab: &Lab) -> Lab {
-    lab.with(&Overrides { sync_delay_ms: Some(SYNC_DELAY_MS), ..Overrides::default() })
+/// The lab as a case runs it.
+fn prepared(lab: &Lab, case: &Case) -> Lab {
+    let general = case.general.then_some(DistributionMode::General);
+    lab.with(&Overrides { sync_delay_ms: Some(SYNC_DELAY_MS), distribution: general, ..Overrides::default() })
 }
 
-/// Runs a case on a [`prepared`] lab. A lab that does not come into service at the start is a violation too.
+/// Runs a case. A lab that does not come into service at the start is a violation too.
 ///
 /// # Errors
 /// The world broke: a bug of the harness.
 pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failure> {
+    let lab = &prepared(lab, case);
     let scenario = scenario(lab, &case.faults);
     let mut world = Sim::new(lab, case.seed);
     let settings = Settings { seed: case.seed, ablations };
@@ -83,6 +85,8 @@ pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failur
     let span = scalebed_checkers::invariants::Span {
         first_ms: warm + scenario.baseline_ms,
         healed_ms: warm + case.faults.iter().map(Fault::healed_ms).max().unwrap_or(0),
+        single: case.faults.len() == 1,
+        delay_ms: case.faults.iter().map(|fault| fault.kind.delay_ms()).sum(),
         takes_frames: case.faults.iter().any(|fault| fault.kind.takes_frames()),
     };
     let violations = scalebed_checkers::invariants::violations(&input, span);
