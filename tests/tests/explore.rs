@@ -76,6 +76,7 @@ ablations! {
     no_fence_is_caught: "fence" on "maestro-single-site" by "s02-one-carrier";
     no_barrier_is_caught: "barrier" on "maestro-single-site" by "s02-one-carrier";
     no_self_fence_is_caught: "self-fence" on "maestro-single-site" by "s19-self-fence";
+    no_lease_is_caught: "lease" on "elasticxl-single-site" by "s02-one-carrier";
     no_minimal_move_is_caught: "minimal-move" on "maestro-single-site" by "s09-minimal-disruption";
     no_backup_sync_is_caught: "backup-sync" on "maestro-single-site" by "l05-connections";
     no_sync_at_once_is_caught: "sync-at-once" on "maestro-single-site" by "s17-known-at-once";

@@ -25,6 +25,8 @@ pub struct Beat {
     pub incarnation: Incarnation,
     /// Accepted generation.
     pub accepted: Generation,
+    /// Activated generation.
+    pub activated: Generation,
     /// Digest of the accepted matrix.
     pub digest: u64,
     /// Claims the SMO (pivot) role.
@@ -67,10 +69,10 @@ impl<'a> Agreement<'a> {
         let mut agreement = Self::default();
         for entry in &history.entries {
             match &entry.fact {
-                Fact::Heard(Heard::Heartbeat { from, incarnation, sent, accepted, digest, smo, .. }) => {
+                Fact::Heard(Heard::Heartbeat { from, incarnation, sent, accepted, activated, digest, smo, .. }) => {
                     let (from, incarnation, accepted) = (*from, *incarnation, *accepted);
-                    let (at, sent, digest, smo) = (entry.at, *sent, *digest, *smo);
-                    let beat = Beat { at, sent, from, incarnation, accepted, digest, smo };
+                    let (at, sent, activated, digest, smo) = (entry.at, *sent, *activated, *digest, *smo);
+                    let beat = Beat { at, sent, from, incarnation, accepted, activated, digest, smo };
                     agreement.beats.push(beat);
                 }
                 Fact::Heard(Heard::Matrix(matrix)) => agreement.matrices.push((entry.at, matrix)),
@@ -86,24 +88,24 @@ impl<'a> Agreement<'a> {
     /// Ingress nodes are the orchestrators; in ElasticXL whoever holds the pivot role.
     fn split(&mut self, lab: &Lab, end: u64) {
         let maestro = lab.architecture == Architecture::Maestro;
-        // By ingress node, what it accepted and when; all pivots are one node.
-        let mut views: BTreeMap<Option<NodeId>, Vec<(u64, Generation)>> = BTreeMap::new();
+        // By ingress node, what it accepted and what it dealt by, and when; all pivots are one node. An orchestrator deals by
+        // what it accepted; a pivot that waits for its members still deals by what was before.
+        let mut newest: BTreeMap<(Option<NodeId>, bool), Generation> = BTreeMap::new();
+        let mut firsts: BTreeMap<Generation, (u64, u64)> = BTreeMap::new();
         for beat in &self.beats {
-            let node = match (maestro, beat.from) {
-                (true, NodeId::Mho(_)) => Some(beat.from),
-                (false, NodeId::Member(_)) if beat.smo => None,
+            let (node, dealt) = match (maestro, beat.from) {
+                (true, NodeId::Mho(_)) => (Some(beat.from), beat.accepted),
+                (false, NodeId::Member(_)) if beat.smo => (None, beat.activated),
                 _ => continue,
             };
-            let view = views.entry(node).or_default();
-            let newer = view.last().is_none_or(|(_, last)| beat.accepted > *last);
-            if newer && beat.accepted > Generation::NONE {
-                view.push((beat.at, beat.accepted));
+            for (begins, generation) in [(true, beat.accepted), (false, dealt)] {
+                let last = newest.entry((node, begins)).or_insert(Generation::NONE);
+                if generation > *last {
+                    *last = generation;
+                    let span = firsts.entry(generation).or_insert((beat.at, beat.at));
+                    *span = (span.0.min(beat.at), span.1.max(beat.at));
+                }
             }
-        }
-        let mut firsts: BTreeMap<Generation, (u64, u64)> = BTreeMap::new();
-        for (at, generation) in views.values().flatten() {
-            let span = firsts.entry(*generation).or_insert((*at, *at));
-            *span = (span.0.min(*at), span.1.max(*at));
         }
         let margin = MARGIN_UNITS * u64::from(lab.group.unit_ms) * 1_000_000;
         let spans: Vec<(Generation, (u64, u64))> = firsts.into_iter().collect();

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use scalebed_frame::{Generation, Incarnation, MemberId, NodeId};
-use scalebed_record::history::Heard;
+use scalebed_frame::control::Admitted;
+use scalebed_frame::{Generation, MemberId, NodeId};
+use scalebed_record::history::{Declared, Heard};
 use scalebed_record::{Entry, Fact, FlowKind, Outcome, Verdict};
 
 use crate::checks::{self, SHOWN, Said};
@@ -12,8 +13,6 @@ use crate::evidence::{EDGE_OF_FAULTS, Evidence, MS};
 use crate::journey::NOBODY;
 use crate::{Checker as _, Input};
 
-/// An author acts on its matrix this much before a tap has seen it, at most.
-const SEEN: u64 = 5 * MS;
 /// Beyond the sync delay, a copy is certainly there.
 const SYNCED: u64 = 300 * MS;
 /// A connection completes a round within this, if it goes on.
@@ -126,7 +125,12 @@ fn after(evidence: &Evidence<'_>, span: Span) -> Vec<Verdict> {
 fn one_carrier(evidence: &Evidence<'_>, span: Span) -> Verdict {
     let margin = EDGE_OF_FAULTS + span.delay_ms * MS;
     let mut wrong = Vec::new();
-    let changes = &evidence.agreement.changes;
+    // A new owner processes from Activate on, which may come long after the acceptors accepted.
+    let activated = evidence.input.history.entries.iter().filter_map(|entry| match &entry.fact {
+        Fact::Declared { what: Declared::Activated(_), .. } => Some(entry.at),
+        _ => None,
+    });
+    let changes: Vec<u64> = evidence.agreement.changes.iter().map(|(at, _)| *at).chain(activated).collect();
     for (flow, _) in evidence.flows() {
         let mut exits: Vec<(u64, u8, usize, u32)> = Vec::new();
         for side in 0..2 {
@@ -140,7 +144,7 @@ fn one_carrier(evidence: &Evidence<'_>, span: Span) -> Verdict {
         let mut carrier = None;
         for (at, owner, side, sequence) in exits {
             if let Some(since) = succeeded.get(&owner).copied() {
-                let changed = changes.iter().any(|(change, _)| (since..=at).contains(change));
+                let changed = changes.iter().any(|change| (since..=at).contains(change));
                 if !changed && at > since + margin {
                     let path = evidence.path(flow, side, sequence);
                     wrong.push(format!(
@@ -165,21 +169,26 @@ fn one_carrier(evidence: &Evidence<'_>, span: Span) -> Verdict {
 
 /// S16: an entry is told by its owner; whoever applies one tells nobody. A dead owner's entries are told to its heir.
 fn echoes(evidence: &Evidence<'_>) -> Verdict {
-    let lives = |at: u64, owner: NodeId, life: Incarnation| {
-        // Whoever tells may have accepted a matrix that left the owner out before any tap saw it take effect.
-        let matrices = evidence.agreement.matrices.iter().filter(|(seen, _)| *seen <= at + SEEN);
-        let newest = matrices.max_by_key(|(_, matrix)| matrix.generation);
-        newest.is_some_and(|(_, matrix)| {
-            matrix.admitted.iter().any(|one| NodeId::from(one.member) == owner && one.incarnation == life)
-        })
-    };
-    let echo = |entry: &Entry| match &entry.fact {
-        Fact::Heard(Heard::Echo { from, owner, life, flow }) if lives(entry.at, *owner, *life) => {
-            Some(format!("at {:.1} ms {from} told of {flow}, which is {owner}'s", evidence.ms(entry.at)))
+    // By what the teller itself had accepted then: a matrix may pass no tap on its way to one that hears it late.
+    let mut accepted: BTreeMap<NodeId, &[Admitted]> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for entry in &evidence.input.history.entries {
+        match &entry.fact {
+            Fact::Declared { node, what: Declared::Accepted { admitted, .. }, .. } => {
+                if let Some(id) = evidence.lab().node(node).and_then(|(_, node)| node.kind.id()) {
+                    accepted.insert(id, admitted);
+                }
+            }
+            Fact::Heard(Heard::Echo { from, owner, life, flow }) => {
+                let lives = |one: &Admitted| NodeId::from(one.member) == *owner && one.incarnation == *life;
+                if accepted.get(from).is_some_and(|admitted| admitted.iter().any(lives)) {
+                    let at = evidence.ms(entry.at);
+                    wrong.push(format!("at {at:.1} ms {from} told of {flow}, which is {owner}'s"));
+                }
+            }
+            _ => {}
         }
-        _ => None,
-    };
-    let wrong = evidence.input.history.entries.iter().filter_map(echo).collect();
+    }
     Said::of("s16-no-echo", "every synced entry comes from its owner").fail_if(wrong).done()
 }
 

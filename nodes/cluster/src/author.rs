@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use scalebed_distribution::matrix;
 use scalebed_engine::{Instant, NodeEvent};
-use scalebed_frame::control::{Admitted, Matrix, MemberState};
+use scalebed_frame::control::{Admitted, Body, Matrix, MemberState};
 use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
 use scalebed_topologies::lab::Redeal;
 
@@ -91,7 +91,7 @@ impl ClusterMember {
             }
             Phase::Preparing { .. } | Phase::Activating { .. } | Phase::Settled => {
                 self.judge_orchestrators();
-                if let Some(reason) = self.unplanned() {
+                if let Some(reason) = self.unplanned(now) {
                     self.change(&reason, now);
                 } else if let Some(reason) = self.planned() {
                     self.change(&reason, now);
@@ -169,6 +169,9 @@ impl ClusterMember {
         let lower =
             self.held.admitted().iter().any(|one| one.member < self.id() && one.member != smo && active(one.member));
         let Some(reason) = (!lower).then(|| self.dead(one)).flatten() else { return };
+        if !self.may_leave_others_out(now) {
+            return;
+        }
         self.event(NodeEvent::Dead { node: smo.into(), reason });
         let open: BTreeSet<NodeId> = self
             .peers
@@ -179,6 +182,7 @@ impl ClusterMember {
                 node.mho().is_some() || self.held.admitted().iter().any(|one| Some(one.member) == node.member())
             })
             .collect();
+        let open = if self.config.ablations.no_read { BTreeSet::new() } else { open };
         self.author = Some(Author::new(Phase::Reading { open }, now));
         self.run_author(now);
     }
@@ -220,9 +224,12 @@ impl ClusterMember {
     }
 
     pub(crate) fn join_asked(&mut self, from: NodeId, incarnation: Incarnation, config: u64) {
-        if let (Some(author), NodeId::Member(member)) = (&mut self.author, from)
-            && config == self.config.config_digest
-        {
+        let (Some(author), NodeId::Member(member)) = (&mut self.author, from) else { return };
+        if self.held.is_ended(member, incarnation) && !self.config.ablations.no_incarnation {
+            // It was admitted and left out without ever hearing of it. Only a next life may come in.
+            let (generation, holds, digest) = (Generation::NONE, self.held.accepted, self.held.digest);
+            self.answer(from, Body::Refuse { generation, holds, digest });
+        } else if config == self.config.config_digest {
             author.joiners.insert(member, incarnation);
         }
     }

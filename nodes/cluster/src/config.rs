@@ -43,6 +43,14 @@ pub struct Ablations {
     pub no_barrier: bool,
     /// A woken node goes on as if nothing had happened.
     pub no_self_fence: bool,
+    /// ElasticXL: nobody has a lease; orchestrators do without the members' echo of their heartbeats.
+    pub no_lease: bool,
+    /// A life that was left out may be admitted again.
+    pub no_incarnation: bool,
+    /// An author that takes over does not ask what others hold.
+    pub no_read: bool,
+    /// A joiner owns its buckets at once, without a previous owner to ask.
+    pub no_previous_owner: bool,
     /// A change deals every bucket anew instead of moving as few as it must.
     pub no_minimal_move: bool,
     /// Connections are never copied to a backup.

@@ -63,6 +63,7 @@ impl ClusterMember {
         }
         if self.fenced {
             self.fenced = false;
+            self.start_lease(now);
             self.set_state(MemberState::Active, "admitted", now);
             self.steps.push_back(Step::Unfenced);
         }

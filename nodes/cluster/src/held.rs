@@ -1,8 +1,10 @@
 //! The acceptor: the matrix that a node holds, and what it answers to an author. The same in members and orchestrators.
 
+use std::collections::BTreeMap;
+
 use scalebed_distribution::matrix;
 use scalebed_frame::control::{Admitted, Body, Matrix};
-use scalebed_frame::{Generation, MemberId};
+use scalebed_frame::{Generation, Incarnation, MemberId};
 
 /// What a node has accepted and what is active of it.
 #[derive(Clone, Debug)]
@@ -11,6 +13,8 @@ pub(crate) struct Held {
     pub(crate) digest: u64,
     pub(crate) accepted: Generation,
     pub(crate) activated: Generation,
+    /// Of each member the latest life that some accepted matrix left out: it is never admitted again.
+    ended: BTreeMap<MemberId, Incarnation>,
 }
 
 /// What came of a Prepare.
@@ -24,7 +28,8 @@ pub(crate) enum Answer {
 
 impl Held {
     pub(crate) const fn new() -> Self {
-        Self { matrix: None, digest: 0, accepted: Generation::NONE, activated: Generation::NONE }
+        let ended = BTreeMap::new();
+        Self { matrix: None, digest: 0, accepted: Generation::NONE, activated: Generation::NONE, ended }
     }
 
     /// A higher generation is accepted, the same one acked again, anything else refused with what is held.
@@ -32,6 +37,12 @@ impl Held {
         let digest = matrix::digest(next);
         let generation = next.generation;
         if generation > self.accepted {
+            for one in self.admitted().to_vec() {
+                if !next.admitted.contains(&one) {
+                    let ended = self.ended.entry(one.member).or_insert(one.incarnation);
+                    *ended = one.incarnation.max(*ended);
+                }
+            }
             (self.matrix, self.digest, self.accepted) = (Some(next.clone()), digest, generation);
             Answer::Accepted(Body::Ack { generation, digest })
         } else if generation == self.accepted && digest == self.digest {
@@ -56,6 +67,11 @@ impl Held {
 
     pub(crate) fn admitted(&self) -> &[Admitted] {
         self.matrix.as_ref().map_or(&[], |matrix| &matrix.admitted)
+    }
+
+    /// Was this life, or a later one of the member, left out once?
+    pub(crate) fn is_ended(&self, member: MemberId, life: Incarnation) -> bool {
+        self.ended.get(&member).is_some_and(|ended| life <= *ended)
     }
 
     /// The author of what was accepted.

@@ -26,10 +26,25 @@ impl ClusterMember {
             self.event(NodeEvent::Fenced { reason: reason.to_owned() });
             self.steps.push_back(Step::Fenced);
         }
+        self.next_life();
+        self.set_state(MemberState::Down, reason, now);
+    }
+
+    /// Stood still: whatever this life was promised meanwhile, a Prepare in the backlog may count it, others have gone on.
+    pub(crate) fn stood_still(&mut self, now: Instant) {
+        let reason = "stood still for over 2.5 units";
+        if self.fenced && self.state == MemberState::Pending {
+            self.give_up_role();
+            self.next_life();
+        } else {
+            self.fence(reason, now);
+        }
+    }
+
+    fn next_life(&mut self) {
         self.incarnation = Incarnation(self.incarnation.0 + 1);
         self.peers.clear();
         self.sent = None;
-        self.set_state(MemberState::Down, reason, now);
     }
 
     /// Sees that it is not admitted: whoever accepted a newer generation than ours says who is.
@@ -52,6 +67,14 @@ impl ClusterMember {
 
     /// What a member that is not admitted does next.
     pub(crate) fn run_join(&mut self, now: Instant) {
+        let joining = matches!(self.state, MemberState::Syncing | MemberState::Ready);
+        // A backlog brings old heartbeats: an SMO that was heard in one is not gone before it had the time to be heard again.
+        let long = now.since(self.since) >= self.unit * self.config.group.dead_units;
+        if joining && long && self.heard_smo().is_none() {
+            // Perhaps nobody serves any more, and whoever is pending has to begin. Or this life was admitted and left out
+            // without hearing of it: only a next one is sure to be let in.
+            self.fence("the SMO is gone", now);
+        }
         match self.state {
             MemberState::Down | MemberState::Lost | MemberState::Absent => {
                 self.set_state(MemberState::Pending, "waits for an SMO", now);
@@ -59,7 +82,7 @@ impl ClusterMember {
             MemberState::Pending => self.run_pending(now),
             MemberState::Syncing => {
                 if now.since(self.since) > self.unit * SYNC_UNITS {
-                    self.set_state(MemberState::Pending, "sync was not answered in time", now);
+                    self.fence("sync was not answered in time", now);
                 }
             }
             MemberState::Ready | MemberState::Cloning => self.run_ready(now),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use scalebed_engine::NodeEvent;
+use scalebed_engine::{Instant, NodeEvent};
 use scalebed_frame::control::Admitted;
-use scalebed_frame::{Incarnation, MhoId, NodeId};
+use scalebed_frame::{Incarnation, MemberId, MhoId, NodeId};
 
 use crate::ClusterMember;
 
@@ -64,15 +64,17 @@ impl ClusterMember {
     }
 
     /// A reason for a generation that cannot wait: somebody admitted is dead. Each death is told.
-    pub(crate) fn unplanned(&mut self) -> Option<String> {
+    pub(crate) fn unplanned(&mut self, now: Instant) -> Option<String> {
+        let others = self.held.admitted().iter().copied().filter(|one| one.member != self.id());
+        let dead: Vec<(MemberId, String)> =
+            others.filter_map(|one| self.dead(one).map(|reason| (one.member, reason))).collect();
+        if dead.is_empty() || !self.may_leave_others_out(now) {
+            return None;
+        }
         let mut reasons = Vec::new();
-        for one in self.held.admitted().to_vec() {
-            if one.member != self.id()
-                && let Some(reason) = self.dead(one)
-            {
-                reasons.push(format!("{} {reason}", one.member));
-                self.event(NodeEvent::Dead { node: one.member.into(), reason });
-            }
+        for (member, reason) in dead {
+            reasons.push(format!("{member} {reason}"));
+            self.event(NodeEvent::Dead { node: member.into(), reason });
         }
         (!reasons.is_empty()).then(|| reasons.join(", "))
     }

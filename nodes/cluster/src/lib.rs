@@ -11,6 +11,7 @@ mod follow;
 mod held;
 mod join;
 mod judge;
+mod lease;
 mod member;
 mod orchestrator;
 mod peers;

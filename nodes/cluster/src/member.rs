@@ -18,6 +18,7 @@ use scalebed_topologies::lab::PortRole;
 
 use crate::author::Author;
 use crate::held::Held;
+use crate::lease::{self, Lease};
 use crate::peers::Peers;
 use crate::{NodeConfig, Port, Step, wrap};
 
@@ -57,8 +58,10 @@ pub struct ClusterMember {
     pub(crate) moves_since: BTreeMap<Generation, Instant>,
     /// When a message last came in on each port: what tells a dead path that kept its carrier.
     port_heard: Vec<Option<Instant>>,
+    /// ElasticXL: for how long this member may serve.
+    pub(crate) lease: Lease,
     /// The latest time that this node was told.
-    clock: Instant,
+    pub(crate) clock: Instant,
     pub(crate) steps: VecDeque<Step>,
 }
 
@@ -71,7 +74,7 @@ impl ClusterMember {
             incarnation: config.incarnation,
             unit,
             links: vec![false; config.ports.len()],
-            peers: Peers::new(unit * config.group.dead_units),
+            peers: Peers::new(lease::dead_after(&config)),
             held: Held::new(),
             state: MemberState::Pending,
             reason: Some("waits for an SMO".to_owned()),
@@ -87,6 +90,7 @@ impl ClusterMember {
             completed: BTreeMap::new(),
             moves_since: BTreeMap::new(),
             port_heard: vec![None; config.ports.len()],
+            lease: Lease::default(),
             clock: Instant(0),
             steps: VecDeque::new(),
             config,
@@ -106,6 +110,9 @@ impl ClusterMember {
         match &message.body {
             Body::Heartbeat(beat) => {
                 self.peers.heard(from, message.incarnation, beat, received);
+                if let NodeId::Member(member) = from {
+                    self.renew_lease(Admitted { member, incarnation: message.incarnation }, beat, received, now);
+                }
                 self.check_admission(from, beat, now);
             }
             Body::Prepare(matrix) => self.prepare(from, matrix, now),
@@ -140,19 +147,22 @@ impl ClusterMember {
             && now.since(sent) > self.unit * 5 / 2
             && !self.config.ablations.no_self_fence
         {
-            self.fence("stood still for over 2.5 units", now);
+            self.stood_still(now);
         }
         let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
         if late > self.unit / 2 {
             self.peers.forgive(late);
+            self.lease.forgive(late, now, self.unit);
         }
         if self.peers.watch(now) {
             self.beat(now);
         }
         self.check_isolation(now);
+        self.check_lease(now);
         self.run(now);
         if now >= self.beat_due {
             self.beat(now);
+            self.probe_if_alone(now);
             self.report_moves();
         }
         self.due = self.deadline();
@@ -184,7 +194,7 @@ impl ClusterMember {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let author = self.author.as_ref().and_then(Author::deadline);
-        [Some(self.beat_due), self.peers.deadline(), author].into_iter().flatten().min()
+        [Some(self.beat_due), self.peers.deadline(), self.lease_deadline(), author].into_iter().flatten().min()
     }
 
     /// Who this is.
@@ -253,6 +263,9 @@ impl ClusterMember {
     /// The previous owner of a bucket whose planned move to this member is not complete yet.
     #[must_use]
     pub fn waiting_for(&self, bucket: Bucket) -> Option<MemberId> {
+        if self.config.ablations.no_previous_owner {
+            return None;
+        }
         let mine = self.bucket(bucket).filter(|assignment| assignment.owner == self.id())?;
         mine.previous.filter(|&previous| !self.completed.contains_key(&(mine.moved, previous)))
     }
@@ -344,7 +357,7 @@ impl ClusterMember {
     }
 
     /// Everything that follows from what is known now.
-    fn run(&mut self, now: Instant) {
+    pub(crate) fn run(&mut self, now: Instant) {
         if self.fenced {
             self.run_join(now);
         } else {

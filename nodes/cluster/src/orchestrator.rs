@@ -13,6 +13,7 @@ use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
 use scalebed_topologies::lab::PortRole;
 
 use crate::held::{Answer, Held};
+use crate::lease;
 use crate::peers::Peers;
 use crate::{NodeConfig, Port, Step};
 
@@ -29,6 +30,10 @@ pub struct ClusterOrchestrator {
     uplinks: Option<bool>,
     /// When its last heartbeat was sent: what a woken node measures its own absence by.
     sent: Option<Instant>,
+    /// Send time of the newest heartbeat of its own that a member says it heard.
+    echoed: Option<Instant>,
+    /// Just woken: what was said meanwhile is not read before then.
+    unread_until: Instant,
     beat_due: Instant,
     /// When `on_time` was due: how late this node itself is.
     due: Option<Instant>,
@@ -49,6 +54,8 @@ impl ClusterOrchestrator {
             fenced: true,
             uplinks: None,
             sent: None,
+            echoed: None,
+            unread_until: Instant(0),
             beat_due: Instant(0),
             due: None,
             steps: VecDeque::new(),
@@ -64,6 +71,9 @@ impl ClusterOrchestrator {
         match &message.body {
             Body::Heartbeat(beat) => {
                 self.peers.heard(message.from, message.incarnation, beat, received);
+                if message.from.member().is_some() {
+                    self.echoed = self.echoed.max(lease::echoed(beat, self.config.id, self.incarnation));
+                }
                 self.settle_uplinks();
             }
             Body::Read { .. } => self.answer(message.from, self.held.read_answer()),
@@ -108,6 +118,12 @@ impl ClusterOrchestrator {
         let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
         if late > self.unit / 2 {
             self.peers.forgive(late);
+            // What members said meanwhile is in the backlog, and what it says now they echo within a unit.
+            self.unread_until = now + self.unit * 5 / 4;
+        }
+        // Members that hear it no more are about to declare it dead, and would not wait for it in a barrier.
+        if self.lease_end().is_some_and(|end| now >= end) {
+            self.fence("no member has heard it for 2.5 units");
         }
         if self.peers.watch(now) {
             self.settle_uplinks();
@@ -126,7 +142,13 @@ impl ClusterOrchestrator {
     /// When `on_time` must be called next.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        Some(self.peers.deadline().map_or(self.beat_due, |silent| silent.min(self.beat_due)))
+        [Some(self.beat_due), self.peers.deadline(), self.lease_end()].into_iter().flatten().min()
+    }
+
+    /// When it is too long ago that a member heard it.
+    fn lease_end(&self) -> Option<Instant> {
+        let sent = self.echoed.filter(|_| !self.fenced && !self.config.ablations.no_lease)?;
+        Some((sent + self.unit * 5 / 2 + Duration::from_nanos(1)).max(self.unread_until))
     }
 
     /// Who this is.
@@ -221,7 +243,7 @@ impl ClusterOrchestrator {
         }
         self.incarnation = Incarnation(self.incarnation.0 + 1);
         self.peers.clear();
-        self.sent = None;
+        (self.sent, self.echoed) = (None, None);
         self.set_uplinks(false);
     }
 

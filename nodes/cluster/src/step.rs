@@ -54,6 +54,8 @@ pub enum Step {
         /// Which buckets.
         buckets: Vec<Bucket>,
     },
+    /// Ask some neighbours on data cables whether they are there, and call `probed()` for each answer.
+    Probe,
     /// An orchestrator: take the uplinks down (false) or up (true).
     Uplinks(bool),
 }

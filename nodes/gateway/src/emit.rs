@@ -21,6 +21,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Neighbours that are kept at most: those of a /16.
 const NEIGHBOURS: usize = 65_536;
 
+/// Neighbours of a network that are asked whether they are there.
+const PROBED: usize = 3;
+
 impl Gateway {
     /// The network that an address is reached by, and its next hop.
     pub(crate) fn egress(&self, address: IpAddr) -> Option<(NetworkId, Ipv4Addr)> {
@@ -192,6 +195,23 @@ impl Gateway {
         let ask = Arp { operation: 1, sender_mac: src, sender_ip, target_mac: Mac::ZERO, target_ip: hop };
         self.counters.one(Count::ArpAsked);
         let _asked_again_if_lost = self.send_to_network(network, build::arp(src, Mac::BROADCAST, ask), None);
+    }
+
+    /// Asks a few neighbours of each network where they are: an answer shows that the cables work.
+    pub(crate) fn probe_neighbours(&mut self) {
+        if self.neighbours.is_empty() {
+            // Nobody to ask, nobody to be cut off from.
+            self.cluster.probed(self.now);
+            self.touched = true;
+            return;
+        }
+        for network in self.config.networks.iter().map(|network| network.id).collect::<Vec<_>>() {
+            let known = self.neighbours.keys().filter(|(of, _)| *of == network).map(|(_, address)| *address);
+            for address in known.take(PROBED).collect::<Vec<_>>() {
+                self.asked.remove(&(network, address));
+                self.ask_neighbour(network, address);
+            }
+        }
     }
 
     /// Announces the cluster's addresses on every network.

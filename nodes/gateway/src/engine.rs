@@ -180,6 +180,7 @@ impl Gateway {
                     self.view.read(&self.cluster, true, self.now);
                     self.send_move(to, generation, &buckets);
                 }
+                Step::Probe => self.probe_neighbours(),
                 Step::Uplinks(_) => {}
             }
         }

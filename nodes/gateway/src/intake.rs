@@ -119,6 +119,10 @@ impl Gateway {
         if here.subnet.contains(arp.sender_ip) && arp.sender_ip != ip && arp.sender_mac != Mac::ZERO {
             self.learn(network, arp.sender_ip, arp.sender_mac);
         }
+        if arp.operation == 2 && self.is_elastic() {
+            self.cluster.probed(self.now);
+            self.touched = true;
+        }
         if arp.operation == 1 && ours && self.view.leads {
             let reply = Arp {
                 operation: 2,

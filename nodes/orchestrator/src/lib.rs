@@ -206,6 +206,7 @@ impl Orchestrator {
                 | Step::Fenced
                 | Step::Unfenced
                 | Step::Smo(_)
+                | Step::Probe
                 | Step::StartSync { .. }
                 | Step::SendMove { .. } => {}
             }

@@ -204,8 +204,8 @@ fn the_parts_of_a_failover() {
     insta::assert_snapshot!(lines, @r"
     maestro member: detect 200240 decide 0 barrier 80 activate 40 us
     maestro SMO: detect 200200 decide 80 barrier 80 activate 40 us
-    elasticxl member: detect 200240 decide 0 barrier 80 activate 40 us
-    elasticxl pivot: detect 200200 decide 80 barrier 80 activate 40 us
+    elasticxl member: detect 300240 decide 0 barrier 80 activate 40 us
+    elasticxl pivot: detect 300200 decide 80 barrier 80 activate 40 us
     ");
 }
 

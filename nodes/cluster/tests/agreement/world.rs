@@ -250,6 +250,15 @@ impl World {
             match step {
                 Step::Send { port, to, body } => self.send(id, incarnation, port, to, body),
                 Step::Event(event) => self.events.push((self.now, id, event)),
+                // The bench has no neighbours; they answer at once.
+                Step::Probe => {
+                    let now = self.now;
+                    if let Some(node) = self.nodes.get_mut(&id)
+                        && let Machine::Member(member) = &mut node.machine
+                    {
+                        member.probed(now);
+                    }
+                }
                 Step::StartSync { .. } => {
                     let now = self.now;
                     if let Machine::Member(member) = &mut self.node(id).machine {
