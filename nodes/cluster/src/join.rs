@@ -153,6 +153,7 @@ impl ClusterMember {
             self.asked = None;
             self.run_ready(now);
         }
+        self.due = self.next_due();
     }
 
     /// At boot all are fenced: the lowest id waits for every member that the lab starts, at most 30 units, then authors

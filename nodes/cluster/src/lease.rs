@@ -19,12 +19,12 @@ const ALONE_HALVES: u32 = 5;
 const ANSWER_UNITS: u32 = 2;
 
 /// What a member knows of being heard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lease {
     /// It may serve until then.
     until: Option<Instant>,
     /// Just woken: until then only what nobody can have done yet is certain.
-    unread_until: Instant,
+    unread_until: Option<Instant>,
     /// When it last heard the heartbeat of an admitted member.
     heard: Option<Instant>,
     /// When it last asked its neighbours.
@@ -33,18 +33,18 @@ pub(crate) struct Lease {
     answered: Option<(Instant, Instant)>,
 }
 
-impl Default for Lease {
-    fn default() -> Self {
-        Self { until: None, unread_until: Instant(0), heard: None, asked: None, answered: None }
-    }
-}
-
 impl Lease {
     /// Company is counted in the node's own running time: while it stood still nobody could be heard, and nobody left. What
     /// others echoed meanwhile is in the backlog, and what this node says now they echo within a unit.
     pub(crate) fn forgive(&mut self, late: Duration, now: Instant, unit: Duration) {
         self.heard = self.heard.map(|heard| heard + late);
-        self.unread_until = now + unit * COMPANY_QUARTERS / 4;
+        self.unread_until = Some(now + unit * COMPANY_QUARTERS / 4);
+    }
+
+    /// Since when neighbours have been answering, if they still do.
+    fn answered_since(&self, now: Instant, unit: Duration) -> Option<Instant> {
+        let (first, last) = self.answered?;
+        (now.since(last) <= unit * ANSWER_UNITS).then_some(first)
     }
 }
 
@@ -87,8 +87,8 @@ impl ClusterMember {
     /// Heard no more by others that it hears: they are about to declare it dead.
     pub(crate) fn check_lease(&mut self, now: Instant) {
         // One that was just woken may have been echoed since; before the dead timer nobody has left it out.
-        let spare =
-            if now < self.lease.unread_until { dead_after(&self.config) - self.unit * 5 / 2 } else { Duration::ZERO };
+        let unread = self.lease.unread_until.is_some_and(|until| now < until);
+        let spare = if unread { dead_after(&self.config) - self.unit * 5 / 2 } else { Duration::ZERO };
         let out = self.lease.until.is_some_and(|until| until + spare < now);
         if self.has_lease() && !self.fenced && self.has_company(now) && out {
             self.fence("its lease is out: the others hear it no more", now);
@@ -98,7 +98,8 @@ impl ClusterMember {
     /// When the lease runs out, if that is still to come.
     pub(crate) fn lease_deadline(&self) -> Option<Instant> {
         // A nanosecond later: at its very end it still holds.
-        let end = self.lease.until.map(|until| (until + Duration::from_nanos(1)).max(self.lease.unread_until));
+        let end = self.lease.until.map(|until| until + Duration::from_nanos(1));
+        let end = end.map(|end| self.lease.unread_until.map_or(end, |unread| end.max(unread)));
         end.filter(|end| self.has_lease() && !self.fenced && *end > self.clock)
     }
 
@@ -112,7 +113,7 @@ impl ClusterMember {
         if !self.has_lease() || self.fenced || self.has_company(now) {
             return;
         }
-        let answered = self.lease.answered.is_some_and(|(_, last)| now.since(last) <= self.unit * ANSWER_UNITS);
+        let answered = self.lease.answered_since(now, self.unit).is_some();
         let alone = self.lease.heard.is_some_and(|heard| now.since(heard) >= self.unit * ALONE_HALVES / 2);
         if alone && !answered && self.lease.asked.is_some() {
             self.fence("hears neither members nor neighbours", now);
@@ -126,9 +127,8 @@ impl ClusterMember {
     /// takes: if they do not answer either it is this member that is cut off, and one that just came back hears the others
     /// within a unit.
     pub(crate) fn may_leave_others_out(&self, now: Instant) -> bool {
-        let answered = self.lease.answered.is_some_and(|(first, last)| {
-            now.since(first) >= self.unit * COMPANY_QUARTERS / 4 && now.since(last) <= self.unit * ANSWER_UNITS
-        });
+        let since = self.lease.answered_since(now, self.unit);
+        let answered = since.is_some_and(|first| now.since(first) >= self.unit * COMPANY_QUARTERS / 4);
         !self.has_lease() || self.peers.members().next().is_some() || answered
     }
 
@@ -139,8 +139,8 @@ impl ClusterMember {
             self.lease.answered = None;
             return;
         }
-        let in_row = self.lease.answered.filter(|(_, last)| now.since(*last) <= self.unit * ANSWER_UNITS);
-        self.lease.answered = Some((in_row.map_or(now, |(first, _)| first), now));
+        self.lease.answered = Some((self.lease.answered_since(now, self.unit).unwrap_or(now), now));
         self.run(now);
+        self.due = self.next_due();
     }
 }

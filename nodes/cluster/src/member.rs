@@ -50,8 +50,8 @@ pub struct ClusterMember {
     pub(crate) beat_due: Instant,
     /// When it last asked to be admitted.
     pub(crate) asked: Option<Instant>,
-    /// When `on_time` was due: how late this node itself is.
-    due: Option<Instant>,
+    /// When `on_time` is due, after every input: how late this node itself is.
+    pub(crate) due: Option<Instant>,
     /// Moves to this member that are complete: generation and previous owner, with the number of entries.
     pub(crate) completed: BTreeMap<(Generation, MemberId), u32>,
     /// When each generation whose moves the matrix still shows was accepted.
@@ -126,6 +126,7 @@ impl ClusterMember {
             Body::Sync(_) => {}
         }
         self.run(now);
+        self.due = self.next_due();
     }
 
     /// Carrier of a port.
@@ -137,11 +138,16 @@ impl ClusterMember {
         if !self.has_data_path() && self.started.is_some() {
             self.fence("no carrier on any data path", now);
         }
+        self.due = self.next_due();
     }
 
-    /// Time passes. Called before every other input too: a node that stood still fences itself first.
+    /// Time passes. Called before every other input too: a node that stood still fences itself first. Before the deadline
+    /// there is nothing to do: a packet must not cost a look at every peer.
     pub fn on_time(&mut self, now: Instant) {
         self.clock = now;
+        if self.due.is_some_and(|due| now < due) {
+            return;
+        }
         self.started.get_or_insert(now);
         if let Some(sent) = self.sent
             && now.since(sent) > self.unit * 5 / 2
@@ -165,7 +171,7 @@ impl ClusterMember {
             self.probe_if_alone(now);
             self.report_moves();
         }
-        self.due = self.deadline();
+        self.due = self.next_due();
     }
 
     /// An operator's command. Draining comes with the issue that plans it.
@@ -182,6 +188,7 @@ impl ClusterMember {
             self.steps.push_back(Step::Event(NodeEvent::Moved(report)));
             self.report_moves();
             self.run(now);
+            self.due = self.next_due();
         }
     }
 
@@ -192,7 +199,11 @@ impl ClusterMember {
 
     /// When `on_time` must be called next.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         let author = self.author.as_ref().and_then(Author::deadline);
         [Some(self.beat_due), self.peers.deadline(), self.lease_deadline(), author].into_iter().flatten().min()
     }

@@ -35,7 +35,7 @@ pub struct ClusterOrchestrator {
     /// Just woken: what was said meanwhile is not read before then.
     unread_until: Instant,
     beat_due: Instant,
-    /// When `on_time` was due: how late this node itself is.
+    /// When `on_time` is due, after every input: how late this node itself is.
     due: Option<Instant>,
     steps: VecDeque<Step>,
 }
@@ -91,6 +91,7 @@ impl ClusterOrchestrator {
             | Body::MoveComplete { .. }
             | Body::Sync(_) => {}
         }
+        self.due = self.next_due();
     }
 
     /// Carrier of a port.
@@ -102,10 +103,14 @@ impl ClusterOrchestrator {
         if changed && matches!(self.config.ports[usize::from(port)].role, PortRole::DownlinkTo(_)) {
             self.beat(now);
         }
+        self.due = self.next_due();
     }
 
-    /// Time passes; called before every other input too.
+    /// Time passes; called before every other input too. Before the deadline there is nothing to do.
     pub fn on_time(&mut self, now: Instant) {
+        if self.due.is_some_and(|due| now < due) {
+            return;
+        }
         if self.uplinks.is_none() {
             self.set_uplinks(false);
         }
@@ -131,7 +136,7 @@ impl ClusterOrchestrator {
         if now >= self.beat_due {
             self.beat(now);
         }
-        self.due = self.deadline();
+        self.due = self.next_due();
     }
 
     /// The next thing to do; drained after every call.
@@ -141,7 +146,11 @@ impl ClusterOrchestrator {
 
     /// When `on_time` must be called next.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn next_due(&self) -> Option<Instant> {
         [Some(self.beat_due), self.peers.deadline(), self.lease_end()].into_iter().flatten().min()
     }
 

@@ -202,7 +202,6 @@ impl Gateway {
         if self.neighbours.is_empty() {
             // Nobody to ask, nobody to be cut off from.
             self.cluster.probed(self.now);
-            self.touched = true;
             return;
         }
         for network in self.config.networks.iter().map(|network| network.id).collect::<Vec<_>>() {

@@ -60,10 +60,6 @@ pub struct Gateway {
     pub(crate) served: Vec<Admitted>,
     announce: Option<(usize, Instant)>,
     message_id: u32,
-    /// When the agreement has to be told the time. Asking it for every packet costs a tenth of the packet's time.
-    cluster_due: Instant,
-    /// The agreement was told something since it was last asked what to do.
-    pub(crate) touched: bool,
     ready: bool,
     outputs: VecDeque<Output>,
     pub(crate) now: Instant,
@@ -98,8 +94,6 @@ impl Gateway {
             served: Vec::new(),
             announce: None,
             message_id: 0,
-            cluster_due: Instant(0),
-            touched: true,
             ready: false,
             outputs: VecDeque::new(),
             now: Instant(0),
@@ -155,9 +149,6 @@ impl Gateway {
 
     /// Does what the cluster machine wants done, and reads it again.
     pub(crate) fn settle(&mut self) {
-        if !std::mem::take(&mut self.touched) {
-            return;
-        }
         let mut all = false;
         let (mut fresh, mut back) = (false, false);
         while let Some(step) = self.cluster.next_step() {
@@ -195,7 +186,6 @@ impl Gateway {
         if changed || fresh {
             self.matrix_changed();
         }
-        self.cluster_due = self.cluster.deadline().unwrap_or(Instant(u64::MAX));
     }
 
     /// Stops owning: entries stay as copies, what waits is dropped unread.
@@ -236,7 +226,6 @@ impl Gateway {
     pub(crate) fn joined(&mut self) {
         self.joining = None;
         self.cluster.synced(self.now);
-        self.touched = true;
         self.settle();
     }
 
@@ -246,7 +235,7 @@ impl Gateway {
 
     fn deadline(&self) -> Option<Instant> {
         [
-            Some(self.cluster_due),
+            self.cluster.deadline(),
             self.waiting.deadline(),
             self.table.deadline(),
             self.delayed.first().map(|(at, _)| *at),
@@ -295,11 +284,8 @@ impl Engine for Gateway {
     fn handle(&mut self, input: Input, now: Instant) {
         self.now = now;
         // First of all: a node that stood still fences itself before it looks at its backlog.
-        if now >= self.cluster_due || !matches!(input, Input::Frame { .. }) {
-            self.cluster.on_time(now);
-            self.touched = true;
-            self.settle();
-        }
+        self.cluster.on_time(now);
+        self.settle();
         match input {
             Input::Frame { port, frame, received } => {
                 self.counters.one(Count::FramesIn);
@@ -310,17 +296,13 @@ impl Engine for Gateway {
                 if let Some(link) = self.links.get_mut(usize::from(port.0)) {
                     *link = up;
                     self.cluster.on_link(port.0, up, changes, now);
-                    self.touched = true;
                 }
             }
             Input::Command(Command::Status { id }) => {
                 let status = self.status(id);
                 self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
             }
-            Input::Command(command @ Command::Drain) => {
-                self.cluster.on_command(&command, now);
-                self.touched = true;
-            }
+            Input::Command(command @ Command::Drain) => self.cluster.on_command(&command, now),
             Input::Timeout => {
                 if !self.ready {
                     self.ready = true;

@@ -105,7 +105,6 @@ impl Gateway {
                     }
                 }
                 self.cluster.on_control(port, &message, received, self.now);
-                self.touched = true;
                 Fate::Consumed
             }
         }
@@ -121,7 +120,6 @@ impl Gateway {
         }
         if arp.operation == 2 && self.is_elastic() {
             self.cluster.probed(self.now);
-            self.touched = true;
         }
         if arp.operation == 1 && ours && self.view.leads {
             let reply = Arp {

@@ -352,7 +352,6 @@ impl Gateway {
             Item::Answer { asked, entry } => self.answered(asked, entry),
             Item::MoveDone { generation, entries } => {
                 self.cluster.move_complete(generation, from, entries, self.now);
-                self.touched = true;
                 self.settle();
             }
         }

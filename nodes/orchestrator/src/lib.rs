@@ -42,10 +42,6 @@ pub struct Orchestrator {
     links: Vec<bool>,
     reassembler: Reassembler,
     message_id: u32,
-    /// When the agreement has to be told the time: not for every frame.
-    cluster_due: Instant,
-    /// The agreement was told something since it was last asked what to do.
-    touched: bool,
     ready: bool,
     frames_in: Vec<u64>,
     frames_out: Vec<u64>,
@@ -93,8 +89,6 @@ impl Orchestrator {
             links: vec![false; config.ports.len()],
             reassembler: Reassembler::default(),
             message_id: 0,
-            cluster_due: Instant(0),
-            touched: true,
             ready: false,
             frames_in: vec![0; config.ports.len()],
             frames_out: vec![0; config.ports.len()],
@@ -130,10 +124,7 @@ impl Orchestrator {
         let from = view.shim.map_or(0, |shim| shim.origin);
         let Some(piece) = control::payload(frame.bytes(), view) else { return };
         match self.reassembler.push(from, piece) {
-            Ok(Some(message)) => {
-                self.cluster.on_control(port, &message, received, self.now);
-                self.touched = true;
-            }
+            Ok(Some(message)) => self.cluster.on_control(port, &message, received, self.now),
             Ok(None) => {}
             // The frame itself was consumed; this counts what could not be read of it.
             Err(_) => self.drops.count(Drop::BadControl),
@@ -180,9 +171,6 @@ impl Orchestrator {
 
     /// Does what the cluster machine wants done.
     fn settle(&mut self) {
-        if !std::mem::take(&mut self.touched) {
-            return;
-        }
         while let Some(step) = self.cluster.next_step() {
             match step {
                 Step::Send { port, to, body } => {
@@ -211,7 +199,6 @@ impl Orchestrator {
                 | Step::SendMove { .. } => {}
             }
         }
-        self.cluster_due = self.cluster.deadline().unwrap_or(Instant(u64::MAX));
     }
 
     /// Every frame that came in was sent on, consumed or dropped: in + copies + made = out + consumed + dropped.
@@ -230,11 +217,8 @@ impl Engine for Orchestrator {
     fn handle(&mut self, input: Input, now: Instant) {
         self.now = now;
         // First of all: a node that stood still fences itself before it looks at its backlog.
-        if now >= self.cluster_due || !matches!(input, Input::Frame { .. }) {
-            self.cluster.on_time(now);
-            self.touched = true;
-            self.settle();
-        }
+        self.cluster.on_time(now);
+        self.settle();
         match input {
             Input::Frame { port, frame, received } => {
                 if let Some(count) = self.frames_in.get_mut(usize::from(port.0)) {
@@ -246,7 +230,6 @@ impl Engine for Orchestrator {
                 if let Some(link) = self.links.get_mut(usize::from(port.0)) {
                     *link = up;
                     self.cluster.on_link(port.0, up, changes, now);
-                    self.touched = true;
                 }
             }
             Input::Command(command) => self.command(&command),
@@ -261,7 +244,7 @@ impl Engine for Orchestrator {
     }
 
     fn poll(&mut self) -> Output {
-        self.outputs.pop_front().unwrap_or(Output::Idle(Some(self.cluster_due)))
+        self.outputs.pop_front().unwrap_or(Output::Idle(self.cluster.deadline()))
     }
 }
 
