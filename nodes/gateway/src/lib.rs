@@ -6,6 +6,7 @@
 mod counters;
 mod emit;
 mod engine;
+mod footprint;
 mod intake;
 mod membership;
 mod nat;
@@ -23,4 +24,5 @@ mod tests;
 
 pub use counters::{Count, Fate, Reason};
 pub use engine::Gateway;
+pub use footprint::Footprint;
 pub use path::{Decide, Entering, Known};

@@ -10,7 +10,7 @@ use crate::counters::{Count, Fate, Reason};
 use crate::engine::Gateway;
 use crate::packet::{Arrival, Packet};
 use crate::rulebase;
-use crate::table::{Connection, Id};
+use crate::table::{Connection, Id, Tellings};
 use crate::tracking::{Event, Track, Verdict, Way};
 use crate::waiting::For;
 
@@ -189,7 +189,7 @@ impl Gateway {
             born: self.now,
             expires,
             refresh: expires,
-            told: Vec::new(),
+            told: Tellings::default(),
         };
         match self.table.insert(connection) {
             Err(reason) => {

@@ -1,20 +1,32 @@
 //! The connection table: forward and reverse tuple of one object, found by either.
 //!
-//! Connections live in a slab; an index maps each tuple to its slot. Deadlines are lazy: a packet only moves
-//! `expires`, and the ordered set of deadlines is looked at again when the earliest comes. Ended connections leave a
-//! tombstone with their version, so that a late entry cannot bring them back.
+//! Connections live in a slab; an index maps each tuple to its slot and holds no tuple itself. Deadlines are lazy: a
+//! packet only moves `expires`, and the heap of deadlines is looked at again when the earliest comes. Ended connections
+//! leave a tombstone with their version, so that a late entry cannot bring them back.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, BuildHasherDefault};
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use scalebed_engine::Instant;
-use scalebed_frame::sync::{ConnectionState, Entry, Version};
-use scalebed_frame::{Bucket, Flow, Incarnation, MemberId, NetworkId};
+use scalebed_frame::Flow;
+use scalebed_frame::sync::Version;
 use siphasher::sip::SipHasher13;
 
 use crate::counters::Reason;
-use crate::tracking::{Track, Way};
+use crate::tracking::Way;
+
+mod connection;
+mod deadlines;
+mod slots;
+mod told;
+
+pub(crate) use connection::Connection;
+pub(crate) use told::{Tellings, Told};
+
+use deadlines::Deadlines;
+use slots::Slots;
 
 /// Connections that a member holds at most, copies among them.
 pub(crate) const CAPACITY: usize = 1_000_000;
@@ -23,8 +35,10 @@ const TOMBSTONE: Duration = Duration::from_secs(30);
 /// Tombstones that are kept at most; the oldest gives way.
 const TOMBSTONES: usize = 65_536;
 
-/// Lookups only: iteration over a hash map is banned, and the hasher is the same on every machine.
-type Index<V> = HashMap<Flow, V, BuildHasherDefault<SipHasher13>>;
+/// The same on every machine.
+type Hasher = BuildHasherDefault<SipHasher13>;
+/// Lookups only: iteration over a hash map is banned.
+type Graves = HashMap<Flow, Version, Hasher>;
 
 /// A place in the table, and which of its tenants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,105 +47,45 @@ pub(crate) struct Id {
     stamp: u32,
 }
 
-/// Somebody who was told of a connection.
+/// What the index holds: a slot, and whether its forward or its reverse tuple is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    pub(crate) member: MemberId,
-    pub(crate) life: Incarnation,
-}
+struct Tuple(u32);
 
-/// A connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Connection {
-    /// The tuple of the first packet as it arrived, and of answers as they arrive.
-    pub(crate) forward: Flow,
-    pub(crate) reverse: Flow,
-    pub(crate) entered: NetworkId,
-    pub(crate) left: NetworkId,
-    pub(crate) owner: MemberId,
-    pub(crate) life: Incarnation,
-    /// Buckets of the forward and of the reverse tuple.
-    pub(crate) bucket: Bucket,
-    pub(crate) back: Bucket,
-    pub(crate) version: Version,
-    pub(crate) track: Track,
-    pub(crate) born: Instant,
-    pub(crate) expires: Instant,
-    /// When those who were told must hear of it again, lest their copies expire first.
-    pub(crate) refresh: Instant,
-    /// Who has a copy, as far as the owner knows.
-    pub(crate) told: Vec<Told>,
-}
-
-impl Connection {
-    /// Where packets of a direction come in, and where they leave.
-    pub(crate) const fn networks(&self, way: Way) -> (NetworkId, NetworkId) {
-        match way {
-            Way::Forward => (self.entered, self.left),
-            Way::Reverse => (self.left, self.entered),
-        }
+impl Tuple {
+    fn new(slot: u32, way: Way) -> Self {
+        Self(slot << 1 | u32::from(way == Way::Reverse))
     }
 
-    pub(crate) fn entry(&self, now: Instant) -> Entry {
-        let ms = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-        Entry {
-            forward: self.forward,
-            reverse: self.reverse,
-            entered: self.entered,
-            left: self.left,
-            owner: self.owner,
-            life: self.life,
-            bucket: self.bucket,
-            version: self.version,
-            state: self.track.state,
-            age_ms: ms(now.since(self.born)),
-            expires_ms: ms(self.expires.since(now)),
-        }
+    const fn slot(self) -> u32 {
+        self.0 >> 1
     }
 
-    /// `back` is computed by the receiver: it has the same policy.
-    pub(crate) fn of_entry(entry: &Entry, back: Bucket, now: Instant) -> Self {
-        let age = u64::from(entry.age_ms) * 1_000_000;
-        let expires = now + Duration::from_millis(entry.expires_ms.into());
-        Self {
-            forward: entry.forward,
-            reverse: entry.reverse,
-            entered: entry.entered,
-            left: entry.left,
-            owner: entry.owner,
-            life: entry.life,
-            bucket: entry.bucket,
-            back,
-            version: entry.version,
-            track: Track { state: entry.state, closing: None },
-            born: Instant(now.0.saturating_sub(age)),
-            expires,
-            refresh: expires,
-            told: Vec::new(),
-        }
+    const fn way(self) -> Way {
+        if self.0 & 1 == 0 { Way::Forward } else { Way::Reverse }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.track.state == ConnectionState::Closed
+    /// The tuple itself.
+    fn flow(self, slots: &Slots) -> Option<&Flow> {
+        let connection = slots.get(self.slot())?.tenant.as_ref()?;
+        Some(match self.way() {
+            Way::Forward => &connection.forward,
+            Way::Reverse => &connection.reverse,
+        })
     }
 }
 
-#[derive(Debug)]
-struct Slot {
-    stamp: u32,
-    tenant: Option<Connection>,
-    /// The deadline that is in the set for it.
-    armed: Instant,
+fn hash(flow: &Flow) -> u64 {
+    Hasher::default().hash_one(flow)
 }
 
 /// The table.
 #[derive(Debug)]
 pub(crate) struct Table {
-    slots: Vec<Slot>,
+    slots: Slots,
     free: Vec<u32>,
-    index: Index<(u32, Way)>,
-    deadlines: BTreeSet<(Instant, Id)>,
-    tombstones: Index<Version>,
+    index: HashTable<Tuple>,
+    deadlines: Deadlines,
+    tombstones: Graves,
     buried: VecDeque<(Instant, Flow, Version)>,
     capacity: usize,
 }
@@ -139,28 +93,28 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            slots: Vec::new(),
+            slots: Slots::default(),
             free: Vec::new(),
-            index: Index::default(),
-            deadlines: BTreeSet::new(),
-            tombstones: Index::default(),
+            index: HashTable::new(),
+            deadlines: Deadlines::default(),
+            tombstones: Graves::default(),
             buried: VecDeque::new(),
             capacity,
         }
     }
 
     pub(crate) fn find(&self, flow: &Flow) -> Option<(Id, Way)> {
-        let &(slot, way) = self.index.get(flow)?;
-        Some((Id { slot, stamp: self.slots.get(slot as usize)?.stamp }, way))
+        let tuple = self.index.find(hash(flow), |tuple| tuple.flow(&self.slots) == Some(flow))?;
+        Some((Id { slot: tuple.slot(), stamp: self.slots.get(tuple.slot())?.stamp }, tuple.way()))
     }
 
     pub(crate) fn get(&self, id: Id) -> Option<&Connection> {
-        let slot = self.slots.get(id.slot as usize)?;
+        let slot = self.slots.get(id.slot)?;
         slot.tenant.as_ref().filter(|_| slot.stamp == id.stamp)
     }
 
     pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut Connection> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
+        let slot = self.slots.get_mut(id.slot)?;
         slot.tenant.as_mut().filter(|_| slot.stamp == id.stamp)
     }
 
@@ -173,33 +127,37 @@ impl Table {
             return Err(Reason::TableFull);
         }
         let (forward, reverse, expires) = (connection.forward, connection.reverse, connection.expires);
-        if self.index.contains_key(&forward) || self.index.contains_key(&reverse) || forward == reverse {
+        if self.find(&forward).is_some() || self.find(&reverse).is_some() || forward == reverse {
             return Err(Reason::TupleInUse);
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { stamp: 0, tenant: None, armed: Instant(u64::MAX) });
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
-        let place = &mut self.slots[slot as usize];
+        let slot = self.free.pop().unwrap_or_else(|| self.slots.grow());
+        let place = &mut self.slots[slot];
         place.stamp = place.stamp.wrapping_add(1);
         place.tenant = Some(connection);
         place.armed = expires;
         let id = Id { slot, stamp: place.stamp };
-        self.index.insert(forward, (slot, Way::Forward));
-        self.index.insert(reverse, (slot, Way::Reverse));
-        self.deadlines.insert((expires, id));
+        let slots = &self.slots;
+        // When the index grows it reads every tuple again.
+        let again = |tuple: &Tuple| tuple.flow(slots).map_or(0, hash);
+        for (flow, way) in [(forward, Way::Forward), (reverse, Way::Reverse)] {
+            self.index.insert_unique(hash(&flow), Tuple::new(slot, way), again);
+        }
+        self.deadlines.insert(&mut self.slots, slot);
         Ok(id)
     }
 
     /// Takes a connection out; `bury` leaves a tombstone.
     pub(crate) fn remove(&mut self, id: Id, bury: Option<Instant>) -> Option<Connection> {
         self.get(id)?;
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        let connection = slot.tenant.take()?;
-        self.deadlines.remove(&(slot.armed, id));
+        let connection = self.slots.get_mut(id.slot)?.tenant.take()?;
+        for (flow, way) in [(&connection.forward, Way::Forward), (&connection.reverse, Way::Reverse)] {
+            let tuple = Tuple::new(id.slot, way);
+            if let Ok(found) = self.index.find_entry(hash(flow), |one| *one == tuple) {
+                found.remove();
+            }
+        }
+        self.deadlines.remove(&mut self.slots, id.slot);
         self.free.push(id.slot);
-        self.index.remove(&connection.forward);
-        self.index.remove(&connection.reverse);
         if let Some(now) = bury {
             self.bury(connection.forward, connection.version, now);
         }
@@ -233,12 +191,14 @@ impl Table {
     /// Moves the deadline of a connection whose `expires` came nearer; one that moved away needs nothing.
     pub(crate) fn rearm(&mut self, id: Id) {
         let Some(expires) = self.get(id).map(|connection| connection.expires) else { return };
-        let slot = &mut self.slots[id.slot as usize];
-        if expires < slot.armed {
-            self.deadlines.remove(&(slot.armed, id));
-            slot.armed = expires;
-            self.deadlines.insert((expires, id));
+        if expires < self.slots[id.slot].armed {
+            self.arm(id.slot, expires);
         }
+    }
+
+    fn arm(&mut self, slot: u32, at: Instant) {
+        self.slots[slot].armed = at;
+        self.deadlines.moved(&mut self.slots, slot);
     }
 
     /// A connection whose time is over.
@@ -246,25 +206,19 @@ impl Table {
         while self.buried.front().is_some_and(|(until, ..)| *until <= now) {
             self.unbury_oldest();
         }
-        while let Some(&(at, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
-            let expires = self.get(id).map(|connection| connection.expires);
-            match expires {
-                Some(expires) if expires > now => {
-                    self.deadlines.remove(&(at, id));
-                    self.slots[id.slot as usize].armed = expires;
-                    self.deadlines.insert((expires, id));
-                }
-                Some(_) => return Some(id),
-                None => {
-                    self.deadlines.remove(&(at, id));
-                }
+        while let Some((_, slot)) = self.deadlines.first(&self.slots).filter(|(at, _)| *at <= now) {
+            let id = self.at(slot)?;
+            let expires = self.get(id)?.expires;
+            if expires <= now {
+                return Some(id);
             }
+            self.arm(slot, expires);
         }
         None
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first(&self.slots).map(|(at, _)| at)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -278,14 +232,24 @@ impl Table {
 
     /// The tenant of a slot.
     pub(crate) fn at(&self, slot: u32) -> Option<Id> {
-        let place = self.slots.get(slot as usize)?;
+        let place = self.slots.get(slot)?;
         place.tenant.as_ref().map(|_| Id { slot, stamp: place.stamp })
     }
 
     /// Every connection, in order of slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &Connection)> {
-        (0u32..).zip(&self.slots).filter_map(|(slot, place)| {
+        (0u32..).zip(self.slots.iter()).filter_map(|(slot, place)| {
             place.tenant.as_ref().map(|connection| (Id { slot, stamp: place.stamp }, connection))
         })
     }
+
+    /// Bytes that connections, their index and their deadlines hold, room for growth among them; tombstones are apart.
+    pub(crate) fn bytes(&self) -> usize {
+        let told: usize = self.iter().map(|(_, connection)| connection.told.heap()).sum();
+        let free = self.free.capacity() * size_of::<u32>();
+        self.slots.bytes() + free + self.index.allocation_size() + self.deadlines.bytes() + told
+    }
 }
+
+#[cfg(test)]
+mod tests;
