@@ -101,8 +101,12 @@ enum Command {
     },
     /// List shipped labs and scenarios.
     List,
-    /// Measure the throughput of the Maestro chain against kernel routers, and building time.
-    Bench,
+    /// Measure the throughput of the Maestro chain against kernel routers, building time, and the simulated world's speed.
+    Bench {
+        /// Everything, or the simulated world alone, which needs no root.
+        #[arg(long, value_enum, default_value_t = Where::Netns)]
+        world: Where,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -175,7 +179,7 @@ fn command(command: Command) -> Result<u8, Failure> {
             catalogue::scenario_names().iter().for_each(|name| println!("  {name}"));
             Ok(exit::PASS)
         }
-        Command::Bench => bench::bench(),
+        Command::Bench { world } => bench::bench(world),
     }
 }
 
