@@ -1,5 +1,6 @@
 //! What the suites share.
 
+pub mod crowd;
 pub mod mutants;
 
 use std::path::{Path, PathBuf};

@@ -5,8 +5,9 @@ use crate::lab::{Architecture, Lab};
 use crate::scenario::Scenario;
 
 /// Shipped labs: name and text.
-const LABS: [(&str, &str); 2] = [
+const LABS: [(&str, &str); 3] = [
     ("elasticxl-single-site", include_str!("../labs/elasticxl-single-site.yaml")),
+    ("maestro-31-members", include_str!("../labs/maestro-31-members.yaml")),
     ("maestro-single-site", include_str!("../labs/maestro-single-site.yaml")),
 ];
 

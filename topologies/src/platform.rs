@@ -9,8 +9,9 @@ use crate::yaml::{self, Node};
 pub type Ports = (u16, u16);
 
 /// The shipped profiles: name and text.
-const SHIPPED: [(&str, &str); 4] = [
+const SHIPPED: [(&str, &str); 5] = [
     ("mho-140", include_str!("../platforms/mho-140.yaml")),
+    ("mho-140-31", include_str!("../platforms/mho-140-31.yaml")),
     ("mho-170", include_str!("../platforms/mho-170.yaml")),
     ("mho-175", include_str!("../platforms/mho-175.yaml")),
     ("elasticxl", include_str!("../platforms/elasticxl.yaml")),
