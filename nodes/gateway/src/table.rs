@@ -20,10 +20,8 @@ use crate::tracking::Way;
 mod connection;
 mod deadlines;
 mod slots;
-mod told;
 
-pub(crate) use connection::Connection;
-pub(crate) use told::{Tellings, Told};
+pub(crate) use connection::{Connection, Tellings, Told};
 
 use deadlines::Deadlines;
 use slots::Slots;
@@ -245,7 +243,8 @@ impl Table {
 
     /// Bytes that connections, their index and their deadlines hold, room for growth among them; tombstones are apart.
     pub(crate) fn bytes(&self) -> usize {
-        let told: usize = self.iter().map(|(_, connection)| connection.told.heap()).sum();
+        let lists = self.iter().map(|(_, connection)| &connection.told).filter(|told| told.spilled());
+        let told: usize = lists.map(|told| told.capacity() * size_of::<Told>()).sum();
         let free = self.free.capacity() * size_of::<u32>();
         self.slots.bytes() + free + self.index.allocation_size() + self.deadlines.bytes() + told
     }

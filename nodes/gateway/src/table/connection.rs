@@ -5,9 +5,20 @@ use std::time::Duration;
 use scalebed_engine::Instant;
 use scalebed_frame::sync::{ConnectionState, Entry, Version};
 use scalebed_frame::{Bucket, Flow, Incarnation, MemberId, NetworkId};
+use smallvec::SmallVec;
 
-use super::told::Tellings;
 use crate::tracking::{Track, Way};
+
+/// Somebody who was told of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) member: MemberId,
+    pub(crate) life: Incarnation,
+}
+
+/// All who were told, in the order in which they were: nearly always nobody, the backup, or the backup and where answers
+/// land.
+pub(crate) type Tellings = SmallVec<[Told; 2]>;
 
 /// A connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
