@@ -9,7 +9,7 @@ use scalebed_harness::driver::Settings;
 use scalebed_harness::files;
 use scalebed_harness::run::{self, Judged, Request, Where};
 use scalebed_harness::rundir::RunDir;
-use scalebed_record::{Outcome, Record};
+use scalebed_record::Record;
 
 /// The release programs that `make build` puts there: what users run is what is tested.
 #[must_use]
@@ -47,16 +47,5 @@ pub fn simulate(scenario: &str, place: &Path) -> Judged {
 /// Everything that did not pass, for a failing test's message.
 #[must_use]
 pub fn complaints(record: &Record) -> String {
-    let mut text = String::new();
-    for verdict in &record.verdicts {
-        match &verdict.outcome {
-            Outcome::Pass => {}
-            Outcome::Fail(evidence) => {
-                text += &format!("fail {}: {} (limit {})\n", verdict.check, verdict.value, verdict.limit);
-                evidence.iter().take(8).for_each(|line| text += &format!("    {line}\n"));
-            }
-            Outcome::Invalid(reason) => text += &format!("invalid {}: {reason}\n", verdict.check),
-        }
-    }
-    text
+    record.complaints(8).join("\n")
 }

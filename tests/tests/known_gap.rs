@@ -105,7 +105,7 @@ fn a_known_gap() -> u64 {
     .expect("taps");
     let start = monotonic() + 1_000 * MS;
     let config = config(start);
-    let process = run_generator(&sandbox, ns, place.path(), &config);
+    let mut process = run_generator(&sandbox, ns, place.path(), &config);
     until(start + DOWN_AT);
     let down = monotonic();
     sandbox.set_up(ns, "outside", false).expect("down");
@@ -113,7 +113,6 @@ fn a_known_gap() -> u64 {
     sandbox.set_up(ns, "outside", true).expect("up");
     let up = monotonic();
     until(start + LENGTH + 2_500 * MS);
-    let mut process = process;
     process.wait(Duration::from_secs(5)).expect("the generator ends by itself");
     let stats = taps.stop().expect("taps");
     assert_eq!(stats.drops.values().sum::<u64>(), 0, "a tap lost frames");

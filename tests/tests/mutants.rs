@@ -22,14 +22,7 @@ fn judged(scenario: &str, mutate: impl Fn(&mut Lab), wrap: Wrap, ablations: Abla
     let mut world = Sim::with(&nodes, 1, wrap);
     let settings = Settings { seed: 1, ablations };
     let ran = driver::drive(&mut world, &nodes, &loaded.scenario, settings, &mut |_| {}).expect("a run");
-    let input = scalebed_checkers::Input {
-        lab: &loaded.lab,
-        scenario: &loaded.scenario,
-        history: &ran.evidence.history,
-        observations: &ran.evidence.observations,
-        world: "sim",
-        seed: 1,
-    };
+    let input = ran.input(&loaded.lab, &loaded.scenario, "sim", 1);
     scalebed_checkers::judge(&input).record
 }
 

@@ -37,15 +37,27 @@ pub enum Kind {
     Delay(u16),
 }
 
+/// What a fault names, and where it is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The process of the node that is named.
+    Process,
+    /// Every cable of the node that is named.
+    CablesOfNode,
+    /// The cable that is named.
+    Cable,
+}
+
 impl Kind {
-    /// Is its target a cable? Else a node.
+    /// What it names, and where it is carried out.
     #[must_use]
-    pub const fn is_of_cables(self) -> bool {
+    pub const fn reach(self) -> Reach {
         match self {
-            Self::Kill | Self::PowerOff | Self::Restart | Self::Hang | Self::Mute | Self::Deafen | Self::Isolate => {
-                false
+            Self::Kill | Self::PowerOff | Self::Restart | Self::Hang => Reach::Process,
+            Self::Mute | Self::Deafen | Self::Isolate => Reach::CablesOfNode,
+            Self::Unplug | Self::BlackHole | Self::CutToB | Self::CutToA | Self::Loss(_) | Self::Delay(_) => {
+                Reach::Cable
             }
-            Self::Unplug | Self::BlackHole | Self::CutToB | Self::CutToA | Self::Loss(_) | Self::Delay(_) => true,
         }
     }
 
@@ -134,7 +146,7 @@ impl Lab {
     #[must_use]
     pub fn refuse(&self, fault: &Fault) -> Option<String> {
         let target = &fault.target;
-        if fault.kind.is_of_cables() {
+        if fault.kind.reach() == Reach::Cable {
             let known = self.breakable_cables().iter().any(|cable| cable.name == *target);
             (!known).then(|| format!("`{target}` is no cable of the cluster in {}", self.name))
         } else {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use scalebed_checkers::Input;
 use scalebed_cluster::Ablations;
 use scalebed_engine::NodeEvent;
 use scalebed_frame::control::MemberState;
@@ -44,6 +45,15 @@ pub struct Ran {
     pub evidence: Evidence,
     /// The operator stopped it.
     pub interrupted: bool,
+}
+
+impl Ran {
+    /// What the judge is given. `lab` and `scenario` are those of the file, whatever the nodes were told.
+    #[must_use]
+    pub fn input<'a>(&'a self, lab: &'a Lab, scenario: &'a Scenario, world: &'a str, seed: u64) -> Input<'a> {
+        let Evidence { history, observations, .. } = &self.evidence;
+        Input { lab, scenario, history, observations, world, seed }
+    }
 }
 
 /// Runs a scenario. Whatever happens, what was seen so far comes back; only a broken world is an error.

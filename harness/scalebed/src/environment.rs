@@ -3,12 +3,24 @@
 use std::collections::BTreeMap;
 
 use nix::sys::utsname::uname;
+use scalebed_record::Record;
+
+use crate::files::Loaded;
 
 /// The commit that this program was built from, where git knew it then.
 pub const COMMIT: &str = match option_env!("SCALEBED_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
+
+/// Says in a record when the run began (RFC 3339), how it is repeated, on what machine it was, and what of its lab stands for something
+/// else.
+pub fn sign(record: &mut Record, loaded: &Loaded, started: &str, command: &str) {
+    started.clone_into(&mut record.started);
+    command.clone_into(&mut record.command);
+    record.environment = describe(&loaded.lab_text, &loaded.scenario_text);
+    record.notes.extend(loaded.lab.emulated.iter().map(|choice| format!("emulated: {choice}")));
+}
 
 /// Kernel, CPUs, versions, hashes of the files, and the arguments that repeat the run.
 #[must_use]

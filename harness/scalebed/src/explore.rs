@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rayon::iter::{IntoParallelIterator as _, ParallelBridge as _, ParallelIterator as _};
@@ -79,15 +78,6 @@ pub fn ablations(names: &[String]) -> Result<Ablations, Failure> {
     Ok(ablations)
 }
 
-/// A violation that was found.
-#[derive(Clone, Debug)]
-pub struct Find {
-    /// The invariant.
-    pub invariant: String,
-    /// The case.
-    pub case: Case,
-}
-
 /// What was looked at, and found.
 #[derive(Debug, Default)]
 pub struct Explored {
@@ -95,8 +85,8 @@ pub struct Explored {
     pub runs: BTreeMap<&'static str, u64>,
     /// Frames that came out of cables in all of them.
     pub deliveries: u64,
-    /// First find of each invariant, in the order of cases.
-    pub finds: Vec<Find>,
+    /// First find of each invariant in the order of cases, with the case's number.
+    pub finds: BTreeMap<String, (u64, Case)>,
     /// How many cases violated something.
     pub failing: u64,
 }
@@ -107,9 +97,8 @@ pub struct Explored {
 /// The world broke, or a file could not be written.
 pub fn explore(exploration: &Exploration, dir: &RunDir) -> Result<u8, Failure> {
     let ablations = ablations(&exploration.ablate)?;
-    let lab = exploration.lab.clone();
     let began = Instant::now();
-    let explored = look(exploration, &lab, ablations, began)?;
+    let explored = look(exploration, ablations, began)?;
     let counts: Vec<String> = explored.runs.iter().map(|(stage, runs)| format!("{runs} {stage}")).collect();
     let seconds = began.elapsed().as_secs_f64();
     println!(
@@ -124,8 +113,8 @@ pub fn explore(exploration: &Exploration, dir: &RunDir) -> Result<u8, Failure> {
     for (name, reason) in scalebed_checkers::invariants::NOT_APPLICABLE.iter().chain(NOT_TRIED) {
         println!("  {name}: {reason}");
     }
-    for find in &explored.finds {
-        report(exploration, &lab, find, ablations, dir.path())?;
+    for (invariant, (_, case)) in &explored.finds {
+        report(exploration, invariant, case, ablations, dir.path())?;
     }
     Ok(if explored.finds.is_empty() { exit::PASS } else { exit::FAIL })
 }
@@ -164,54 +153,47 @@ pub fn hunt(lab: &Lab, ablations: Ablations, invariant: &str, seeds: u64) -> Res
     (1..=seeds).into_par_iter().find_map_first(shows).transpose()
 }
 
-fn look(exploration: &Exploration, lab: &Lab, ablations: Ablations, began: Instant) -> Result<Explored, Failure> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(exploration.jobs.unwrap_or(0)).build();
-    let pool = pool.map_err(|error| Failure::new(exit::BUG, format!("threads: {error}")))?;
+fn look(exploration: &Exploration, ablations: Ablations, began: Instant) -> Result<Explored, Failure> {
+    let lab = &exploration.lab;
     let explored = Mutex::new(Explored::default());
-    let order = AtomicU64::new(0);
-    let found: Mutex<BTreeMap<String, (u64, Find)>> = Mutex::default();
     let one = |number: u64, case: Case| -> Result<(), Failure> {
         if began.elapsed() >= exploration.budget {
             return Ok(());
         }
         let trial = trial::run(lab, &case, ablations)?;
-        let mut explored = explored.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut explored = explored.lock().unwrap_or_else(PoisonError::into_inner);
         *explored.runs.entry(case.stage).or_default() += 1;
         explored.deliveries += trial.deliveries;
         explored.failing += u64::from(!trial.violations.is_empty());
-        let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for invariant in trial.violated() {
-            let find = Find { invariant: invariant.to_owned(), case: case.clone() };
-            let known = found.entry(invariant.to_owned()).or_insert_with(|| (number, find.clone()));
+            let known = explored.finds.entry(invariant.to_owned()).or_insert_with(|| (number, case.clone()));
             if number < known.0 {
-                *known = (number, find);
+                *known = (number, case.clone());
             }
         }
         Ok(())
     };
-    pool.install(|| {
-        let systematic = cases::systematic(lab);
-        systematic.into_par_iter().try_for_each(|case| one(order.fetch_add(1, Ordering::Relaxed), case))?;
+    crate::seeds::threads(exploration.jobs)?.install(|| {
+        let systematic = (0..).zip(cases::systematic(lab)).collect::<Vec<_>>();
+        systematic.into_par_iter().try_for_each(|(number, case)| one(number, case))?;
         let random = (exploration.seed..).take_while(|_| began.elapsed() < exploration.budget);
         random.par_bridge().try_for_each(|seed| one(1 << 32 | seed, cases::random(lab, seed, MOST_FAULTS)))
     })?;
-    let mut explored = explored.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    explored.finds = found.into_values().map(|(_, find)| find).collect();
-    Ok(explored)
+    Ok(explored.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Shrinks a find, says what it is, and writes everything that replays it.
 fn report(
     exploration: &Exploration,
-    lab: &Lab,
-    find: &Find,
+    invariant: &str,
+    case: &Case,
     ablations: Ablations,
     folder: &Path,
 ) -> Result<(), Failure> {
-    let shrunk = shrink::shrink(lab, &find.case, &find.invariant, ablations)?;
+    let lab = &exploration.lab;
+    let shrunk = shrink::shrink(lab, case, invariant, ablations)?;
     let repro = Repro {
-        invariant: find.invariant.clone(),
+        invariant: invariant.to_owned(),
         lab: exploration.name.clone(),
         seed: shrunk.case.seed,
         general: shrunk.case.general,
@@ -227,9 +209,9 @@ fn report(
     std::fs::write(place.join("repro.yaml"), repro.to_yaml()?).map_err(broke)?;
     std::fs::write(place.join("transcript.txt"), trial::transcript(&trial.history)).map_err(broke)?;
     std::fs::write(place.join("test.rs"), repro.unit_test()).map_err(broke)?;
-    println!("\n{} ({}, shrunk in {} runs)", find.invariant, find.case.stage, shrunk.runs);
+    println!("\n{invariant} ({}, shrunk in {} runs)", case.stage, shrunk.runs);
     shrunk.case.faults.iter().for_each(|fault| println!("  {fault}"));
-    for verdict in trial.violations.iter().filter(|verdict| verdict.check == find.invariant) {
+    for verdict in trial.violations.iter().filter(|verdict| verdict.check == invariant) {
         if let Outcome::Fail(evidence) = &verdict.outcome {
             evidence.iter().take(4).for_each(|line| println!("  {line}"));
         }

@@ -7,7 +7,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use scalebed_record::{Fact, History, Outcome, Record};
 
-use crate::driver::{self, Ran, Settings};
+use crate::driver::{self, Settings};
 use crate::environment;
 use crate::exit::{self, Failure};
 use crate::files::Loaded;
@@ -161,31 +161,20 @@ fn in_world(
     progress: &mut Progress,
 ) -> Result<(Judged, bool), Failure> {
     let name = world.name();
-    let Ran { evidence, interrupted } =
-        driver::drive(world, &loaded.lab, &loaded.scenario, request.settings, &mut |phase| progress.say(phase))?;
-    if interrupted {
+    let ran = driver::drive(world, &loaded.lab, &loaded.scenario, request.settings, &mut |phase| progress.say(phase))?;
+    if ran.interrupted {
         // A second Ctrl-C ends everything at once: the lifeline does the rest.
         let _unblocked_or_not = stop_signals().thread_unblock();
     }
-    dir.write_history(&evidence.history).map_err(|error| Failure::new(exit::BUG, format!("history: {error}")))?;
+    let history = &ran.evidence.history;
+    dir.write_history(history).map_err(|error| Failure::new(exit::BUG, format!("history: {error}")))?;
     progress.say("verdicts");
-    let judgement = scalebed_checkers::judge(&scalebed_checkers::Input {
-        lab: &loaded.lab,
-        scenario: &loaded.scenario,
-        history: &evidence.history,
-        observations: &evidence.observations,
-        world: name,
-        seed: request.settings.seed,
-    });
-    let mut record = judgement.record;
-    record.verdicts = judgement.verdicts;
-    record.started = started.to_owned();
-    record.command.clone_from(&request.command);
-    record.environment = environment::describe(&loaded.lab_text, &loaded.scenario_text);
-    record.notes.extend(loaded.lab.emulated.iter().map(|choice| format!("emulated: {choice}")));
+    let input = ran.input(&loaded.lab, &loaded.scenario, name, request.settings.seed);
+    let mut record = scalebed_checkers::judge(&input).record;
+    environment::sign(&mut record, loaded, started, &request.command);
     let report = dir.write_report(&record).map_err(|error| Failure::new(exit::BUG, format!("report: {error}")))?;
     progress.verdicts(&record);
-    Ok((Judged { record, report, interrupted }, stalled(&evidence.history)))
+    Ok((Judged { record, report, interrupted: ran.interrupted }, stalled(history)))
 }
 
 /// The stall record: a loop that stood still, or packets that the generator skipped because it did (over 2 ms).
@@ -226,16 +215,7 @@ impl Progress {
         let passed = record.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Pass).count();
         let outcome = record.outcome();
         println!("{}: {outcome}, {passed} of {} verdicts pass", self.name, record.verdicts.len());
-        for verdict in &record.verdicts {
-            match &verdict.outcome {
-                Outcome::Pass => {}
-                Outcome::Fail(evidence) => {
-                    println!("  fail {}: {} (limit {})", verdict.check, verdict.value, verdict.limit);
-                    evidence.iter().take(5).for_each(|line| println!("    {line}"));
-                }
-                Outcome::Invalid(reason) => println!("  invalid {}: {reason}", verdict.check),
-            }
-        }
+        record.complaints(5).iter().for_each(|line| println!("  {line}"));
         if outcome != "pass" {
             println!("  repeat: {}", record.command);
         }

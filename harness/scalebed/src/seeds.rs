@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use scalebed_engine::Rng;
-use scalebed_record::{Outcome, Record};
 use scalebed_topologies::scenario::Scenario;
 
 use crate::driver::{self, Settings};
@@ -47,11 +46,9 @@ struct Seed {
 /// # Errors
 /// A run could not be made, or its folder not be written.
 pub fn simulate(batch: &Batch, dir: &RunDir) -> Result<u8, Failure> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(batch.jobs.unwrap_or(0)).build();
-    let pool = pool.map_err(|error| Failure::new(exit::BUG, format!("threads: {error}")))?;
     let all = 0..batch.seeds * batch.scenarios.len() as u64;
     let began = Instant::now();
-    let seeds: Result<Vec<Seed>, Failure> = pool.install(|| {
+    let seeds: Result<Vec<Seed>, Failure> = threads(batch.jobs)?.install(|| {
         all.into_par_iter()
             .map(|number| {
                 let (name, loaded) = &batch.scenarios[usize::try_from(number / batch.seeds).unwrap_or(usize::MAX)];
@@ -70,6 +67,15 @@ pub fn simulate(batch: &Batch, dir: &RunDir) -> Result<u8, Failure> {
     } else {
         exit::PASS
     })
+}
+
+/// So many threads; `None`: one a core.
+///
+/// # Errors
+/// The kernel refuses them.
+pub fn threads(jobs: Option<usize>) -> Result<rayon::ThreadPool, Failure> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs.unwrap_or(0)).build();
+    pool.map_err(|error| Failure::new(exit::BUG, format!("threads: {error}")))
 }
 
 fn print(seeds: &[Seed], wall: Duration) {
@@ -91,19 +97,12 @@ fn print(seeds: &[Seed], wall: Duration) {
 }
 
 fn one(batch: &Batch, name: &str, loaded: &Loaded, seed: u64, folder: &Path) -> Result<Seed, Failure> {
-    let began = Instant::now();
+    let (began, started) = (Instant::now(), rundir::utc());
     let scenario = prepared(batch, loaded, seed);
     let mut world = Sim::new(&loaded.lab, seed);
     let settings = Settings { seed, ..Settings::default() };
     let ran = driver::drive(&mut world, &loaded.lab, &scenario, settings, &mut |_| {})?;
-    let input = scalebed_checkers::Input {
-        lab: &loaded.lab,
-        scenario: &scenario,
-        history: &ran.evidence.history,
-        observations: &ran.evidence.observations,
-        world: "sim",
-        seed,
-    };
+    let input = ran.input(&loaded.lab, &scenario, "sim", seed);
     let mut record = scalebed_checkers::judge(&input).record;
     let place = folder.join(name.replace(['/', '.'], "-")).join(format!("seed-{seed}"));
     let broke = |error: &dyn std::fmt::Display| Failure::new(exit::BUG, format!("{}: {error}", place.display()));
@@ -112,16 +111,14 @@ fn one(batch: &Batch, name: &str, loaded: &Loaded, seed: u64, folder: &Path) -> 
     if record.outcome() == "pass" {
         dir.write_verdicts(&record).map_err(|error| broke(&error))?;
     } else {
-        record.started = rundir::utc();
-        record.command = command(batch, name, seed);
-        record.environment = environment::describe(&loaded.lab_text, &loaded.scenario_text);
+        environment::sign(&mut record, loaded, &started, &command(batch, name, seed));
         dir.write_report(&record).map_err(|error| broke(&error))?;
     }
     Ok(Seed {
         scenario: name.to_owned(),
         seed,
         outcome: record.outcome(),
-        complaints: complaints(&record),
+        complaints: record.complaints(2),
         took: began.elapsed(),
     })
 }
@@ -148,19 +145,4 @@ fn command(batch: &Batch, name: &str, seed: u64) -> String {
     let flows = batch.flows.map_or(String::new(), |flows| format!(" --flows {flows}"));
     let written = if batch.as_written { " --as-written" } else { "" };
     format!("scalebed sim {name} --first {seed} --seeds 1{flows}{written}")
-}
-
-fn complaints(record: &Record) -> Vec<String> {
-    let mut lines = Vec::new();
-    for verdict in &record.verdicts {
-        match &verdict.outcome {
-            Outcome::Pass => {}
-            Outcome::Fail(evidence) => {
-                lines.push(format!("fail {}: {} (limit {})", verdict.check, verdict.value, verdict.limit));
-                lines.extend(evidence.iter().take(2).map(|line| format!("  {line}")));
-            }
-            Outcome::Invalid(reason) => lines.push(format!("invalid {}: {reason}", verdict.check)),
-        }
-    }
-    lines
 }

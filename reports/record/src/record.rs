@@ -266,4 +266,21 @@ impl Record {
             "pass"
         }
     }
+
+    /// What did not pass, a line each, with at most so many pieces of evidence below it.
+    #[must_use]
+    pub fn complaints(&self, evidence: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for verdict in &self.verdicts {
+            match &verdict.outcome {
+                Outcome::Pass => {}
+                Outcome::Fail(shown) => {
+                    lines.push(format!("fail {}: {} (limit {})", verdict.check, verdict.value, verdict.limit));
+                    lines.extend(shown.iter().take(evidence).map(|line| format!("  {line}")));
+                }
+                Outcome::Invalid(reason) => lines.push(format!("invalid {}: {reason}", verdict.check)),
+            }
+        }
+        lines
+    }
 }

@@ -21,8 +21,6 @@ pub(crate) struct Change {
     pub without: u32,
     /// All buckets.
     pub buckets: u32,
-    /// Members admitted after it.
-    pub members: u32,
 }
 
 /// Changes in order of generation.
@@ -51,7 +49,6 @@ fn change(before: &Matrix, at: u64, after: &Matrix) -> Change {
         of_need,
         without,
         buckets: u32::try_from(after.buckets.len()).unwrap_or(u32::MAX),
-        members: u32::try_from(after.admitted.len()).unwrap_or(u32::MAX),
     }
 }
 
@@ -84,13 +81,14 @@ impl Checker for Disruption {
 }
 
 fn moved_share(changes: &[Change], of: u32, total: u32) -> Verdict {
-    let said = Said::of("moved-share", format!("{of}/{total} of the buckets, to a bucket a member"));
+    let said = Said::of("moved-share", format!("{of}/{total} of the buckets, less than one off"));
     let Some(change) = changes.last() else {
         return said.invalid_if(Some("no change of the matrix was seen on the wire".to_owned())).done();
     };
     let moved = change.of_need + change.without;
     let expected = f64::from(change.buckets) * f64::from(of) / f64::from(total.max(1));
-    let off = (f64::from(moved) - expected).abs() >= f64::from(change.members.max(1));
+    // Shares are whole buckets: floor or ceiling of the exact one.
+    let off = (f64::from(moved) - expected).abs() >= 1.0;
     let text = format!("{}: {moved} of {} buckets moved, expected {expected:.1}", change.text, change.buckets);
     said.value(text.clone()).accuracy("largest remainder").fail_if(if off { vec![text] } else { Vec::new() }).done()
 }

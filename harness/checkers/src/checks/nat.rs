@@ -20,9 +20,8 @@ impl Checker for Nat {
     }
 
     fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
-        let nat = nat(evidence);
-        let mut verdicts: Vec<Verdict> = nat.map(|nat| leak(evidence, nat)).into_iter().collect();
-        verdicts.push(bindings(evidence, nat));
+        let mut verdicts = Leak.check(evidence);
+        verdicts.push(bindings(evidence, nat(evidence)));
         verdicts
     }
 }

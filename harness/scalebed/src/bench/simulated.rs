@@ -63,14 +63,7 @@ fn seeds(loaded: &Loaded, cores: usize) -> Result<f64, Failure> {
         .into_par_iter()
         .map(|seed| {
             let ran = drive(loaded, seed)?;
-            let input = scalebed_checkers::Input {
-                lab: &loaded.lab,
-                scenario: &loaded.scenario,
-                history: &ran.evidence.history,
-                observations: &ran.evidence.observations,
-                world: "sim",
-                seed,
-            };
+            let input = ran.input(&loaded.lab, &loaded.scenario, "sim", seed);
             Ok(scalebed_checkers::judge(&input).record.outcome())
         })
         .collect();

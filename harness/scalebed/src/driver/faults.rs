@@ -1,7 +1,7 @@
 //! Faults beside a scenario's own events: broken and mended at their instants.
 
 use scalebed_cable::{Rule, Settings as CableSettings};
-use scalebed_topologies::fault::{Fault, Kind};
+use scalebed_topologies::fault::{Fault, Kind, Reach};
 use scalebed_topologies::lab::End;
 
 use super::{Driver, NodeState, Stop};
@@ -11,7 +11,7 @@ impl Driver<'_> {
     /// Breaks what a fault breaks. On a node that another fault has already taken away nothing is left to break.
     pub(super) fn inject(&mut self, index: usize) -> Result<(), Stop> {
         let fault = &self.faults[index];
-        if fault.kind.is_of_cables() || fault.kind.takes_frames() {
+        if fault.kind.reach() != Reach::Process {
             return self.bend(fault, true);
         }
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
@@ -36,7 +36,7 @@ impl Driver<'_> {
     /// Mends what a fault broke.
     pub(super) fn heal(&mut self, index: usize) -> Result<(), Stop> {
         let fault = &self.faults[index];
-        if fault.kind.is_of_cables() || fault.kind.takes_frames() {
+        if fault.kind.reach() != Reach::Process {
             return self.bend(fault, false);
         }
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
@@ -77,7 +77,7 @@ impl Driver<'_> {
     /// The cables that a fault concerns, and what it does to them.
     fn bent(&self, fault: &Fault) -> Result<Vec<(usize, CableSettings)>, Stop> {
         let cables = || self.lab.cables.iter().enumerate();
-        if fault.kind.is_of_cables() {
+        if fault.kind.reach() == Reach::Cable {
             let cable = cables().find(|(_, cable)| cable.name == fault.target);
             return cable.map(|(index, _)| vec![(index, rules(fault.kind))]).ok_or_else(|| unknown(fault));
         }
