@@ -14,13 +14,12 @@ use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
 use scalebed_topologies::lab::Redeal;
 
 use crate::ClusterMember;
-use crate::held::Answer;
 
 /// What the author is at.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// It takes over: who has not answered yet.
-    Reading { open: BTreeSet<NodeId> },
+    /// It takes over or was refused: who has not answered yet, and which generation it announced to them.
+    Reading { open: BTreeSet<NodeId>, announced: Generation },
     /// Who has acked.
     Preparing { acks: BTreeSet<NodeId> },
     /// The barrier is over; not all show it yet. Members that the barrier did not wait for may still lack the matrix.
@@ -76,19 +75,12 @@ impl ClusterMember {
 
     /// What follows from what is known now, for whoever is admitted.
     pub(crate) fn run_author(&mut self, now: Instant) {
-        let Some(author) = &mut self.author else {
+        let Some(author) = &self.author else {
             self.try_take_over(now);
             return;
         };
-        match &mut author.phase {
-            Phase::Reading { open } => {
-                let peers = &self.peers;
-                open.retain(|&node| peers.hears(node) || !peers.agree_silent(node));
-                if open.is_empty() {
-                    self.change("takes over", now);
-                    return;
-                }
-            }
+        match &author.phase {
+            Phase::Reading { .. } => self.run_reading(now),
             Phase::Preparing { .. } | Phase::Activating { .. } | Phase::Settled => {
                 self.judge_orchestrators();
                 if let Some(reason) = self.unplanned(now) {
@@ -143,7 +135,7 @@ impl ClusterMember {
         })
     }
 
-    const fn me(&self) -> Admitted {
+    pub(crate) const fn me(&self) -> Admitted {
         Admitted { member: self.own_id(), incarnation: self.incarnation }
     }
 
@@ -154,8 +146,10 @@ impl ClusterMember {
         }
     }
 
-    fn generation_after(&self, highest: Generation) -> Generation {
-        Generation { counter: highest.counter + 1, author: self.id(), incarnation: self.incarnation }
+    /// Above that, above what this node itself promised, above what others refused it with.
+    pub(crate) fn generation_after(&self, highest: Generation) -> Generation {
+        let counter = highest.max(self.held.promised).max(self.beyond).counter + 1;
+        Generation { counter, author: self.id(), incarnation: self.incarnation }
     }
 
     /// The author is dead: the lowest Active id that is heard reads what is held, then changes.
@@ -173,35 +167,12 @@ impl ClusterMember {
             return;
         }
         self.event(NodeEvent::Dead { node: smo.into(), reason });
-        let open: BTreeSet<NodeId> = self
-            .peers
-            .present()
-            .map(|(node, _)| node)
-            .filter(|&node| node != NodeId::from(smo))
-            .filter(|node| {
-                node.mho().is_some() || self.held.admitted().iter().any(|one| Some(one.member) == node.member())
-            })
-            .collect();
-        let open = if self.config.ablations.no_read { BTreeSet::new() } else { open };
-        self.author = Some(Author::new(Phase::Reading { open }, now));
+        self.start_reading(now, now);
         self.run_author(now);
     }
 
-    pub(crate) fn read_answer(&mut self, from: NodeId, accepted: Generation, found: Option<&Matrix>, now: Instant) {
-        let Some(Author { phase: Phase::Reading { open }, .. }) = &mut self.author else { return };
-        open.remove(&from);
-        let Some(found) = found.filter(|_| accepted > self.held.accepted) else { return };
-        if !found.admitted.contains(&self.me()) {
-            self.fence("not admitted in the highest generation found", now);
-        } else if let Answer::Accepted(_) = self.held.prepare(found) {
-            let author = self.author.take();
-            self.accepted_now(now);
-            self.author = author;
-        }
-    }
-
     /// Deals the next matrix from the one held, without the dead and with whoever may come in now, and proposes it.
-    fn change(&mut self, reason: &str, now: Instant) {
+    pub(crate) fn change(&mut self, reason: &str, now: Instant) {
         let Some(mut base) = self.held.matrix.clone() else { return };
         if let Some(author) = &self.author {
             matrix::finish_moves(&mut base, |bucket| {

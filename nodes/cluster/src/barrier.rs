@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use scalebed_engine::{Instant, NodeEvent};
-use scalebed_frame::control::{Admitted, Body, Matrix, MemberState};
+use scalebed_frame::control::{Admitted, Body, Matrix};
 use scalebed_frame::{Generation, NodeId};
 use scalebed_topologies::lab::Architecture;
 
@@ -43,17 +43,6 @@ impl ClusterMember {
                 }
             }
             Some(Phase::Reading { .. } | Phase::Settled) | None => {}
-        }
-    }
-
-    /// Somebody holds something else: read again and start from the highest.
-    pub(crate) fn refused(&mut self, holds: Generation, now: Instant) {
-        if self.fenced && self.author.is_none() && self.state == MemberState::Ready {
-            self.fence("this life was admitted and left out before", now);
-        }
-        if self.author.is_some() && holds > self.held.accepted {
-            let open = self.peers.present().map(|(node, _)| node).collect();
-            self.author = Some(Author::new(Phase::Reading { open }, now));
         }
     }
 
@@ -115,8 +104,8 @@ impl ClusterMember {
         let generation = self.held.accepted;
         let prepare = |node: NodeId| (node, Body::Prepare(matrix.clone()));
         let messages: Vec<(NodeId, Body)> = match &author.phase {
-            Phase::Reading { open } => {
-                open.iter().map(|&node| (node, Body::Read { accepted: self.held.accepted })).collect()
+            Phase::Reading { open, announced } => {
+                open.iter().map(|&node| (node, Body::Read { announced: *announced })).collect()
             }
             Phase::Preparing { acks } => everybody.filter(|node| !acks.contains(node)).map(prepare).collect(),
             Phase::Activating { acks } => {

@@ -47,7 +47,7 @@ pub struct Ablations {
     pub no_lease: bool,
     /// A life that was left out may be admitted again.
     pub no_incarnation: bool,
-    /// An author that takes over does not ask what others hold.
+    /// An author never asks what others hold: not when it takes over, not when it is refused.
     pub no_read: bool,
     /// A joiner owns its buckets at once, without a previous owner to ask.
     pub no_previous_owner: bool,

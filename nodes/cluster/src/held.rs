@@ -13,6 +13,8 @@ pub(crate) struct Held {
     pub(crate) digest: u64,
     pub(crate) accepted: Generation,
     pub(crate) activated: Generation,
+    /// The highest generation that an author announced here: every lower one is refused.
+    pub(crate) promised: Generation,
     /// Of each member the latest life that some accepted matrix left out: it is never admitted again.
     ended: BTreeMap<MemberId, Incarnation>,
 }
@@ -28,28 +30,35 @@ pub(crate) enum Answer {
 
 impl Held {
     pub(crate) const fn new() -> Self {
+        let none = Generation::NONE;
         let ended = BTreeMap::new();
-        Self { matrix: None, digest: 0, accepted: Generation::NONE, activated: Generation::NONE, ended }
+        Self { matrix: None, digest: 0, accepted: none, activated: none, promised: none, ended }
     }
 
-    /// A higher generation is accepted, the same one acked again, anything else refused with what is held.
+    /// A higher generation is accepted unless a still higher one was promised, the same one acked again, anything else
+    /// refused with what is held or promised.
     pub(crate) fn prepare(&mut self, next: &Matrix) -> Answer {
         let digest = matrix::digest(next);
         let generation = next.generation;
-        if generation > self.accepted {
-            for one in self.admitted().to_vec() {
-                if !next.admitted.contains(&one) {
-                    let ended = self.ended.entry(one.member).or_insert(one.incarnation);
-                    *ended = one.incarnation.max(*ended);
-                }
-            }
-            (self.matrix, self.digest, self.accepted) = (Some(next.clone()), digest, generation);
+        if generation > self.accepted && generation >= self.promised {
+            self.adopt(next);
             Answer::Accepted(Body::Ack { generation, digest })
         } else if generation == self.accepted && digest == self.digest {
             Answer::Only(Body::Ack { generation, digest })
         } else {
-            Answer::Only(Body::Refuse { generation, holds: self.accepted, digest: self.digest })
+            Answer::Only(Body::Refuse { generation, holds: self.accepted.max(self.promised), digest: self.digest })
         }
+    }
+
+    /// Holds what an acceptor accepted, whatever was promised: an author builds on it.
+    pub(crate) fn adopt(&mut self, next: &Matrix) {
+        for one in self.admitted().to_vec() {
+            if !next.admitted.contains(&one) {
+                let ended = self.ended.entry(one.member).or_insert(one.incarnation);
+                *ended = one.incarnation.max(*ended);
+            }
+        }
+        (self.matrix, self.digest, self.accepted) = (Some(next.clone()), matrix::digest(next), next.generation);
     }
 
     /// True if this is news. Only what was accepted can become active; a higher one includes the lower ones.
@@ -61,8 +70,12 @@ impl Held {
         news
     }
 
-    pub(crate) fn read_answer(&self) -> Body {
-        Body::ReadAnswer { accepted: self.accepted, activated: self.activated, matrix: self.matrix.clone() }
+    /// What is held, and the promise to refuse every generation below the one announced: what its author bases its own
+    /// on stays the newest until then.
+    pub(crate) fn read(&mut self, announced: Generation) -> Body {
+        self.promised = self.promised.max(announced);
+        let Self { accepted, activated, promised, .. } = *self;
+        Body::ReadAnswer { accepted, activated, promised, matrix: self.matrix.clone() }
     }
 
     pub(crate) fn admitted(&self) -> &[Admitted] {

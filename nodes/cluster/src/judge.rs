@@ -15,17 +15,28 @@ impl ClusterMember {
         if self.peers.get(node).is_some_and(|peer| peer.incarnation > one.incarnation) {
             return Some("is heard in another life".to_owned());
         }
-        // One that this node does not hear itself may have the member's other downlink: then carrier says nothing.
-        let orchestrators = self.live_orchestrators();
-        let says_down = |&(mho, _): &(MhoId, Incarnation)| {
-            let peer = self.peers.get(mho.into()).filter(|peer| !peer.silent);
-            peer.is_some_and(|peer| peer.beat.downlinks_down.contains(&one.member))
-        };
-        if !orchestrators.is_empty() && orchestrators.iter().all(says_down) {
+        if self.has_no_carrier(one.member) {
             return Some("has no carrier on any downlink".to_owned());
         }
         let silent = self.peers.get(node).is_none_or(|peer| peer.silent) && self.peers.agree_silent(node);
         silent.then(|| "is silent on all paths".to_owned())
+    }
+
+    /// Do all orchestrators say so? One that this node does not hear itself may have the member's other downlink: then
+    /// carrier says nothing.
+    fn has_no_carrier(&self, member: MemberId) -> bool {
+        let orchestrators = self.live_orchestrators();
+        let says_down = |&(mho, _): &(MhoId, Incarnation)| {
+            let peer = self.peers.get(mho.into()).filter(|peer| !peer.silent);
+            peer.is_some_and(|peer| peer.beat.downlinks_down.contains(&member))
+        };
+        !orchestrators.is_empty() && orchestrators.iter().all(says_down)
+    }
+
+    /// No answer is to be had of it: nobody hears it, or its cables are dead.
+    pub(crate) fn cannot_answer(&self, node: NodeId) -> bool {
+        let silent = !self.peers.hears(node) && self.peers.agree_silent(node);
+        silent || node.member().is_some_and(|member| self.has_no_carrier(member))
     }
 
     /// Tells of orchestrators that fell silent: the barrier goes on without them, no generation is made.

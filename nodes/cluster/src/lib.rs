@@ -15,6 +15,7 @@ mod lease;
 mod member;
 mod orchestrator;
 mod peers;
+mod read;
 mod step;
 pub mod wrap;
 

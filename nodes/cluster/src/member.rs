@@ -40,6 +40,8 @@ pub struct ClusterMember {
     pub(crate) reason: Option<String>,
     pub(crate) fenced: bool,
     pub(crate) author: Option<Author>,
+    /// The highest generation that others said they hold or wait for: what this node authors is higher.
+    pub(crate) beyond: Generation,
     /// Holds the SMO (pivot) role: its own generation is active.
     pub(crate) smo_taken: bool,
     pub(crate) started: Option<Instant>,
@@ -80,6 +82,7 @@ impl ClusterMember {
             reason: Some("waits for an SMO".to_owned()),
             fenced: true,
             author: None,
+            beyond: Generation::NONE,
             smo_taken: false,
             started: None,
             since: Instant(0),
@@ -117,10 +120,13 @@ impl ClusterMember {
             }
             Body::Prepare(matrix) => self.prepare(from, matrix, now),
             Body::Activate { generation } => self.activate(*generation, now),
-            Body::Read { .. } => self.answer(from, self.held.read_answer()),
-            Body::ReadAnswer { accepted, matrix, .. } => self.read_answer(from, *accepted, matrix.as_ref(), now),
+            Body::Read { announced } => {
+                let body = self.held.read(*announced);
+                self.answer(from, body);
+            }
+            Body::ReadAnswer { promised, matrix, .. } => self.read_answer(from, *promised, matrix.as_ref(), now),
             Body::Ack { generation, digest } => self.ack(from, *generation, *digest, now),
-            Body::Refuse { holds, .. } => self.refused(*holds, now),
+            Body::Refuse { generation, holds, .. } => self.refused(*generation, *holds, now),
             Body::Join { config } => self.join_asked(from, message.incarnation, *config),
             Body::MoveComplete { generation, previous } => self.move_reported(from, *previous, *generation),
             Body::Sync(_) => {}

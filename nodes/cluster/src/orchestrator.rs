@@ -76,7 +76,10 @@ impl ClusterOrchestrator {
                 }
                 self.settle_uplinks();
             }
-            Body::Read { .. } => self.answer(message.from, self.held.read_answer()),
+            Body::Read { announced } => {
+                let body = self.held.read(*announced);
+                self.answer(message.from, body);
+            }
             Body::Prepare(matrix) => self.prepare(message.from, matrix, now),
             Body::Activate { generation } => {
                 if self.held.activate(*generation) {

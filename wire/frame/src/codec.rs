@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_frame_carries_its_piece() {
-        let message = Control { body: Body::Read { accepted: Generation::NONE }, ..long(0) };
+        let message = Control { body: Body::Read { announced: Generation::NONE }, ..long(0) };
         let shim = Shim::new(Kind::Control, NetworkId::SYNC, GroupId(1));
         let piece = &encode(&message, 4)[0];
         let built = frame(Mac::host(1), Mac::BROADCAST, shim, message.from, None, piece);

@@ -33,10 +33,10 @@ pub struct Control {
 pub enum Body {
     /// I live, and this is what I know.
     Heartbeat(Heartbeat),
-    /// An author that takes over asks what you hold.
+    /// An author that takes over, or was refused, asks what you hold.
     Read {
-        /// The asker's own accepted generation.
-        accepted: Generation,
+        /// What it is about to author, at least: who answers refuses every lower one from then on.
+        announced: Generation,
     },
     /// The answer to `Read`.
     ReadAnswer {
@@ -44,6 +44,8 @@ pub enum Body {
         accepted: Generation,
         /// Highest activated generation.
         activated: Generation,
+        /// The highest one announced to it: it refuses every lower one.
+        promised: Generation,
         /// The accepted matrix, if there is one.
         matrix: Option<Matrix>,
     },
@@ -60,9 +62,9 @@ pub enum Body {
     Refuse {
         /// What was refused.
         generation: Generation,
-        /// What I hold.
+        /// What I hold, or have promised to wait for.
         holds: Generation,
-        /// Its digest.
+        /// Digest of what I hold.
         digest: u64,
     },
     /// All MHOs not declared dead have acked: new owners may process.

@@ -145,7 +145,7 @@ fn push_body(text: &mut String, body: &Body) {
                 ),
             );
         }
-        Body::Read { accepted } => push(text, format_args!("read, holds {accepted}")),
+        Body::Read { announced } => push(text, format_args!("read, announces {announced}")),
         Body::ReadAnswer { accepted, .. } => push(text, format_args!("read-answer {accepted}")),
         Body::Prepare(matrix) => push(text, format_args!("prepare {}", matrix.generation)),
         Body::Ack { generation, .. } => push(text, format_args!("ack {generation}")),

@@ -200,8 +200,13 @@ fn the_agreement_is_read_like_a_capture() {
 000001>* [control net 0 from 1_02] part 4 of 5
 000001>* [control net 0 from 1_02] part 5 of 5
 ");
-    insta::assert_snapshot!(said(Body::Read { accepted: generation }), @"000001>* [control net 0 from 1_02] 1_02#257 read, holds 4.1_01#256");
-    let answer = Body::ReadAnswer { accepted: generation, activated: Generation::NONE, matrix: Some(matrix) };
+    insta::assert_snapshot!(said(Body::Read { announced: generation }), @"000001>* [control net 0 from 1_02] 1_02#257 read, announces 4.1_01#256");
+    let answer = Body::ReadAnswer {
+        accepted: generation,
+        activated: Generation::NONE,
+        promised: generation,
+        matrix: Some(matrix),
+    };
     insta::assert_snapshot!(said(answer), @"000001>* [control net 0 from 1_02] 1_02#257 read-answer 4.1_01#256");
     insta::assert_snapshot!(said(Body::Ack { generation, digest: 1 }), @"000001>* [control net 0 from 1_02] 1_02#257 ack 4.1_01#256");
     insta::assert_snapshot!(said(Body::Refuse { generation, holds: Generation::NONE, digest: 1 }), @"000001>* [control net 0 from 1_02] 1_02#257 refuse 4.1_01#256, holds 0.0_00#0");

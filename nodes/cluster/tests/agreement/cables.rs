@@ -85,7 +85,7 @@ impl World {
     }
 
     pub(crate) fn arrive(&mut self, id: NodeId, port: u16, message: &Control) {
-        if message.to.is_none_or(|to| to == id) && self.nodes.contains_key(&id) {
+        if message.to.is_none_or(|to| to == id) && self.nodes.contains_key(&id) && !self.deaf.contains(&id) {
             self.plan(self.now.0 + LATENCY, id, Some((port, message.clone())));
         }
     }
@@ -113,6 +113,15 @@ impl World {
 
     pub(crate) fn pair_port(&self) -> u16 {
         u16::try_from(self.members.len()).expect("few members")
+    }
+
+    /// Switches a member off: its process is gone and its cables are without carrier.
+    pub(crate) fn power_off(&mut self, number: u8) {
+        self.kill(NodeId::from(MemberId::new(1, number)));
+        for mho in self.mhos.clone() {
+            self.down.insert((MemberId::new(1, number), mho));
+            self.link(mho.into(), self.member_port(MemberId::new(1, number)), false);
+        }
     }
 
     /// Pulls the cable between a member and an orchestrator.

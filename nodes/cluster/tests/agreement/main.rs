@@ -4,5 +4,6 @@ mod cables;
 mod envelopes;
 mod faults;
 mod joins;
+mod reads;
 mod safeguards;
 mod world;

@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) uplinks: Vec<(NodeId, bool)>,
     /// Downlinks without carrier.
     pub(crate) down: BTreeSet<(MemberId, MhoId)>,
+    /// Nodes that nothing comes to.
+    pub(crate) deaf: BTreeSet<NodeId>,
     /// So many of 100 messages are lost, each path by itself.
     pub(crate) lose: u64,
     /// Is S5 asked for?
@@ -93,6 +95,7 @@ impl World {
             events: Vec::new(),
             uplinks: Vec::new(),
             down: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             lose: 0,
             strict: true,
             rng: Rng::new(1, "loss"),
