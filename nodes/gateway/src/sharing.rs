@@ -19,7 +19,7 @@ use crate::waiting::For;
 
 impl Gateway {
     pub(crate) fn push(&mut self, to: MemberId, item: Item) {
-        if matches!(item, Item::Entry(_)) {
+        if matches!(item, Item::Entry(_) | Item::Kept(_)) {
             self.counters.one(Count::SyncTxEntries);
         }
         if !self.streams.push(to, item) {
@@ -56,18 +56,17 @@ impl Gateway {
         target.filter(|&member| member != self.view.id)
     }
 
-    fn backup(&self, connection: &Connection) -> Option<MemberId> {
-        if self.config.ablations.no_backup_sync {
-            return None;
-        }
-        let place = self.view.place(connection.bucket)?;
-        let heir = if place.assignment.owner == self.view.id {
-            place.assignment.backup
-        } else {
-            // In a planned move the new owner of the bucket is where its packets go when this member is gone.
-            Some(place.assignment.owner)
-        };
-        heir.filter(|&member| member != self.view.id)
+    /// Who must have an owned connection beside this member. In a bucket that moved away that is the bucket's new owner,
+    /// where its packets come in, and who gets the bucket next: both at once, they would begin a new connection.
+    fn heirs(&self, connection: &Connection) -> [Option<MemberId>; 2] {
+        let place = self.view.place(connection.bucket).filter(|_| !self.config.ablations.no_backup_sync);
+        let Some(place) = place else { return [None; 2] };
+        let delay = Duration::from_millis(self.config.group.sync_delay_ms.into());
+        let old = self.now.since(connection.born) >= delay;
+        let moved = place.assignment.owner != self.view.id;
+        let owner = Some(place.assignment.owner).filter(|_| moved);
+        let backup = place.assignment.backup.filter(|&member| member != self.view.id && (old || moved));
+        [owner, backup]
     }
 
     /// A new connection: an asymmetric one is synced at once, others when they are old enough.
@@ -127,14 +126,12 @@ impl Gateway {
         let Some(connection) = self.table.get(id).filter(|one| self.owns(one) && !one.is_closed()) else {
             return false;
         };
-        let delay = Duration::from_millis(self.config.group.sync_delay_ms.into());
-        let old = self.now.since(connection.born) >= delay;
-        let (back, backup) = (self.return_member(connection), self.backup(connection).filter(|_| old));
+        let (back, [owner, backup]) = (self.return_member(connection), self.heirs(connection));
         // A binding that was taken over uses a port of another's range: that member must know until it ends.
         let range = self.nat.range_owner(connection.reverse.dst, connection.reverse.dst_port);
         let range = range.filter(|&member| member != self.view.id && !self.config.ablations.no_port_learning);
         let mut told = false;
-        for member in [back, backup, range].into_iter().flatten() {
+        for member in [back, owner, backup, range].into_iter().flatten() {
             told |= self.tell(id, member);
         }
         told
@@ -159,7 +156,7 @@ impl Gateway {
 
     /// Who is gone needs nothing more. What the dead owned is its heir's: this member's own from Activate on, so that it
     /// has a backup before its next packet comes; of another it is told, who may not have it (a young asymmetric one).
-    fn walk(&mut self) {
+    pub(crate) fn walk(&mut self) {
         self.counters.one(Count::Walks);
         for slot in 0..self.table.slots() {
             let Some(id) = self.table.at(slot) else { continue };
@@ -295,16 +292,23 @@ impl Gateway {
         }
     }
 
-    /// A previous owner: the connections of the buckets that moved go to their new owner, then the end of the list.
+    /// A previous owner: the connections of the buckets that moved go to their new owner, those that it keeps as corrections
+    /// for others among them, then the end of the list. The others tell the new owner of theirs too, but nobody waits
+    /// for that.
     pub(crate) fn send_move(&mut self, to: MemberId, generation: Generation, buckets: &[Bucket]) {
         let mut entries = 0;
         for slot in 0..self.table.slots() {
             let Some(id) = self.table.at(slot) else { continue };
-            let Some(connection) = self.table.get(id) else { continue };
-            if self.owns(connection) && buckets.contains(&connection.bucket) {
+            let Some(connection) = self.table.get(id).filter(|one| buckets.contains(&one.bucket)) else { continue };
+            if self.owns(connection) {
                 self.tell(id, to);
-                entries += 1;
+            } else if connection.owner != to && self.view.admits(connection.owner, connection.life) {
+                let kept = Item::Kept(connection.entry(self.now));
+                self.push(to, kept);
+            } else {
+                continue;
             }
+            entries += 1;
         }
         self.push(to, Item::MoveDone { generation, entries });
     }
@@ -323,7 +327,7 @@ impl Gateway {
 
     fn apply(&mut self, from: MemberId, item: Item) {
         match item {
-            Item::Entry(entry) => self.apply_entry(&entry),
+            Item::Entry(entry) | Item::Kept(entry) => self.apply_entry(&entry),
             Item::Delete { forward, version } => {
                 if let Some((id, _)) = self.table.find(&forward)
                     && self.table.get(id).is_some_and(|one| one.version < version && !self.owns(one))
@@ -389,7 +393,7 @@ impl Gateway {
     }
 
     /// A copy, if it is newer than what is known; what ended does not come back. Applying never emits sync.
-    fn apply_entry(&mut self, entry: &Entry) {
+    pub(crate) fn apply_entry(&mut self, entry: &Entry) {
         self.counters.one(Count::SyncRxEntries);
         if self.table.tombstone(&entry.forward).is_some_and(|old| old >= entry.version) {
             self.counters.one(Count::SyncRxOld);

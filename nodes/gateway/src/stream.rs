@@ -281,6 +281,7 @@ const fn needs_order(item: &Item) -> bool {
     match item {
         Item::MoveDone { .. } | Item::WantDone => true,
         Item::Entry(_)
+        | Item::Kept(_)
         | Item::Delete { .. }
         | Item::Neighbour(_)
         | Item::Want
@@ -293,7 +294,7 @@ const fn needs_order(item: &Item) -> bool {
 /// Bytes on the wire, estimated from above.
 fn weight(item: &Item) -> usize {
     match item {
-        Item::Entry(_) => 80,
+        Item::Entry(_) | Item::Kept(_) => 80,
         Item::Answer { entry, .. } => {
             if entry.is_some() {
                 105

@@ -1,5 +1,7 @@
 //! A group of one member, which serves alone: what a packet meets between its two networks.
 
+mod moves;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

@@ -174,6 +174,7 @@ fn push_item(text: &mut String, item: &Item) {
         Item::Answer { asked, entry } => {
             push(text, format_args!(" answer({asked} {})", if entry.is_some() { "known" } else { "unknown" }));
         }
+        Item::Kept(entry) => push(text, format_args!(" kept({} of {})", entry.forward, entry.owner)),
         Item::MoveDone { entries, .. } => push(text, format_args!(" move-done({entries})")),
     }
 }

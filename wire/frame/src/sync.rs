@@ -59,6 +59,8 @@ pub enum Item {
         /// How many entries.
         entries: u32,
     },
+    /// In a planned move: an entry of another owner, for whom the previous owner of its bucket passes packets on.
+    Kept(Entry),
 }
 
 /// Version of a connection entry; higher is newer.

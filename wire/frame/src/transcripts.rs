@@ -240,6 +240,8 @@ fn what_is_synced_is_read_like_a_capture() {
     };
     insta::assert_snapshot!(say(vec![]), @"000001>* [control net 0 from 1_02] 1_02#257 sync 7 ack 3:");
     insta::assert_snapshot!(say(vec![Item::Entry(entry.clone()), Item::Delete { forward, version }]), @"000001>* [control net 0 from 1_02] 1_02#257 sync 7 ack 3: entry(tcp 198.18.0.5:1000 > 198.18.1.9:2000 SynReceived) delete(tcp 198.18.0.5:1000 > 198.18.1.9:2000)");
+    let kept = say(vec![Item::Kept(entry.clone())]);
+    insta::assert_snapshot!(kept, @"000001>* [control net 0 from 1_02] 1_02#257 sync 7 ack 3: kept(tcp 198.18.0.5:1000 > 198.18.1.9:2000 of 1_02)");
     let answer = Item::Answer { asked: forward, entry: Some(entry) };
     insta::assert_snapshot!(say(vec![Item::Query(forward), answer]), @"000001>* [control net 0 from 1_02] 1_02#257 sync 7 ack 3: query(tcp 198.18.0.5:1000 > 198.18.1.9:2000) answer(tcp 198.18.0.5:1000 > 198.18.1.9:2000 known)");
     insta::assert_snapshot!(say(vec![Item::Answer { asked: forward, entry: None }]), @"000001>* [control net 0 from 1_02] 1_02#257 sync 7 ack 3: answer(tcp 198.18.0.5:1000 > 198.18.1.9:2000 unknown)");

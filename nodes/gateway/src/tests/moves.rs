@@ -1,0 +1,93 @@
+//! What a member tells of connections in buckets that moved: whoever gets their packets next must know them.
+
+use scalebed_frame::control::{Admitted, Assignment, Matrix};
+use scalebed_frame::sync::{ConnectionState, Entry, Item, Version};
+use scalebed_frame::{Bucket, Generation, MemberId};
+
+use super::*;
+
+const OTHERS: [MemberId; 3] = [MemberId::new(1, 2), MemberId::new(1, 3), MemberId::new(1, 4)];
+const LIFE: Incarnation = Incarnation(256);
+const GENERATION: Generation = Generation { counter: 7, author: ME, incarnation: LIFE };
+
+/// Every bucket belongs to `owner` and is backed up by `backup`; all four members are in.
+fn matrix(owner: MemberId, backup: MemberId) -> Matrix {
+    let members = [ME].into_iter().chain(OTHERS);
+    Matrix {
+        generation: GENERATION,
+        admitted: members.map(|member| Admitted { member, incarnation: LIFE }).collect(),
+        orchestrators: Vec::new(),
+        buckets: vec![
+            Assignment { owner, backup: Some(backup), moved: GENERATION, previous: Some(ME) };
+            usize::from(config().group.buckets)
+        ],
+    }
+}
+
+fn entry(owner: MemberId, port: u16) -> Entry {
+    let forward = Flow { protocol: Protocol::UDP, src: CLIENT.into(), dst: SERVER.into(), src_port: port, dst_port: 9 };
+    Entry {
+        forward,
+        reverse: Flow { dst: HIDDEN.into(), dst_port: port, ..forward.reversed() },
+        entered: INSIDE,
+        left: OUTSIDE,
+        owner,
+        life: LIFE,
+        bucket: Bucket(port % 8),
+        version: Version { generation: 1, counter: 1 },
+        state: ConnectionState::OneWay,
+        age_ms: 1,
+        expires_ms: 30_000,
+    }
+}
+
+/// A gateway with that matrix that hears all others.
+fn gateway(owner: MemberId, backup: MemberId) -> Gateway {
+    let mut gateway = Gateway::new(config());
+    gateway.view.install(Some(&matrix(owner, backup)), |_| (false, None));
+    for other in OTHERS {
+        gateway.streams.heard(other, LIFE);
+    }
+    gateway
+}
+
+/// What is on its way to a member.
+fn told(gateway: &mut Gateway, to: MemberId) -> Vec<Item> {
+    let out = gateway.streams.flush(gateway.now);
+    out.into_iter().filter(|one| one.to == to).flat_map(|one| one.message.items).collect()
+}
+
+#[test]
+fn a_previous_owner_sends_what_it_keeps_for_others_before_the_end_of_its_list() {
+    let [new, other, _] = OTHERS;
+    let mut gateway = gateway(new, other);
+    let (own, kept, elsewhere) = (entry(ME, 10_001), entry(other, 10_002), entry(other, 10_003));
+    let back_to_its_owner = entry(new, 10_010);
+    for one in [&own, &kept, &elsewhere, &back_to_its_owner] {
+        gateway.apply_entry(one);
+    }
+    gateway.send_move(new, GENERATION, &[own.bucket, kept.bucket, back_to_its_owner.bucket]);
+    let items = told(&mut gateway, new);
+    let flows: Vec<(bool, Flow)> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Entry(entry) => Some((true, entry.forward)),
+            Item::Kept(entry) => Some((false, entry.forward)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(flows, [(true, own.forward), (false, kept.forward)]);
+    assert!(matches!(items.last(), Some(Item::MoveDone { entries: 2, .. })), "{items:?}");
+}
+
+#[test]
+fn a_connection_in_a_bucket_that_moved_away_is_known_to_its_owner_and_its_backup_however_young() {
+    let [owner, backup, _] = OTHERS;
+    let mut gateway = gateway(owner, backup);
+    gateway.apply_entry(&entry(ME, 10_001));
+    gateway.walk();
+    let items = gateway.streams.flush(gateway.now);
+    let mut to: Vec<MemberId> = items.iter().filter(|one| !one.message.items.is_empty()).map(|one| one.to).collect();
+    to.sort_unstable();
+    assert_eq!(to, [owner, backup]);
+}
