@@ -82,6 +82,9 @@ ablations! {
     no_sync_at_once_is_caught: "sync-at-once" on "maestro-single-site" by "s17-known-at-once";
     no_port_ranges_are_caught: "port-ranges" on "maestro-single-site" by "s10-nat-unique";
     no_port_learning_is_caught: "port-learning" on "maestro-single-site" by "s10-nat-unique";
+    no_read_is_caught: "read" on "maestro-single-site" by "l01-one-view";
+    no_incarnation_is_caught: "incarnation" on "maestro-single-site" by "s22-left-out-stays-out";
+    no_previous_owner_is_caught: "previous-owner" on "maestro-single-site" by "l05-binding";
     no_echo_guard_is_caught: "echo-guard" on "elasticxl-single-site" by "s16-no-echo";
 }
 

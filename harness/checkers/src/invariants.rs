@@ -71,6 +71,8 @@ pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
     verdicts.push(at_once(&evidence, span));
     verdicts.push(one_carrier(&evidence, span));
     verdicts.push(echoes(&evidence));
+    verdicts.push(crate::lives::left_out(&evidence));
+    verdicts.push(crate::bindings::kept(&evidence));
     verdicts.extend(after(&evidence, span));
     for verdict in &mut verdicts {
         if let Outcome::Invalid(reason) = &verdict.outcome {

@@ -8,12 +8,14 @@ use scalebed_record::{History, Observation, Outcome, Record, Verdict};
 use scalebed_topologies::Lab;
 use scalebed_topologies::scenario::Scenario;
 
+mod bindings;
 mod checks;
 mod epochs;
 mod events;
 mod evidence;
 pub mod invariants;
 mod journey;
+mod lives;
 mod losses;
 mod numbers;
 pub mod observe;

@@ -1,6 +1,6 @@
 //! The phases of a run, the same in both worlds: boot, warm-up, baseline, events, settle, drain.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use scalebed_checkers::Input;
 use scalebed_cluster::Ablations;
@@ -131,6 +131,8 @@ struct Driver<'a> {
     states: Vec<NodeState>,
     last_victim: Option<usize>,
     faults: &'a [Fault],
+    /// Indexes of the faults of cables that stand: what they do to one cable adds up.
+    standing: BTreeSet<usize>,
 }
 
 /// What the driver knows of a node from its own declarations: enough to wait for it and to find role holders.
@@ -164,7 +166,17 @@ enum What {
 impl<'a> Driver<'a> {
     fn new(world: &'a mut dyn World, lab: &'a Lab, scenario: &'a Scenario, settings: Settings) -> Self {
         let states = vec![NodeState::default(); lab.nodes.len()];
-        Self { world, lab, scenario, settings, history: History::default(), states, last_victim: None, faults: &[] }
+        Self {
+            world,
+            lab,
+            scenario,
+            settings,
+            history: History::default(),
+            states,
+            last_victim: None,
+            faults: &[],
+            standing: BTreeSet::new(),
+        }
     }
 
     fn phases(&mut self, progress: &mut dyn FnMut(&str)) -> Result<(), Stop> {

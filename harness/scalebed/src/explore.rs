@@ -14,6 +14,7 @@ use crate::exit::{self, Failure};
 use crate::rundir::RunDir;
 
 pub mod cases;
+mod narrow;
 pub mod repro;
 pub mod shrink;
 pub mod trial;

@@ -12,6 +12,7 @@ impl Driver<'_> {
     pub(super) fn inject(&mut self, index: usize) -> Result<(), Stop> {
         let fault = &self.faults[index];
         if fault.kind.reach() != Reach::Process {
+            self.standing.insert(index);
             return self.bend(fault, true);
         }
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
@@ -37,6 +38,7 @@ impl Driver<'_> {
     pub(super) fn heal(&mut self, index: usize) -> Result<(), Stop> {
         let fault = &self.faults[index];
         if fault.kind.reach() != Reach::Process {
+            self.standing.remove(&index);
             return self.bend(fault, false);
         }
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
@@ -57,13 +59,14 @@ impl Driver<'_> {
         let bent = self.bent(fault)?;
         let mut done = None;
         let mut at = 0;
-        for (cable, settings) in bent {
+        for (cable, _) in bent {
             let end = self.lab.unplugged_end(&self.lab.cables[cable]);
             at = usize::from(end.node);
+            let (unplugged, settings) = self.state_of(cable)?;
             let one = if fault.kind == Kind::Unplug {
-                self.world.set_port(at, usize::from(end.port), !broken)?
+                self.world.set_port(at, usize::from(end.port), !unplugged)?
             } else {
-                self.world.set_cable(cable, if broken { settings } else { CableSettings::default() })?
+                self.world.set_cable(cable, settings)?
             };
             done.get_or_insert(one);
         }
@@ -72,6 +75,20 @@ impl Driver<'_> {
             self.operation(None, text, at, done);
         }
         Ok(())
+    }
+
+    /// What all faults that stand do to a cable: is it unplugged, and what becomes of its frames?
+    fn state_of(&self, cable: usize) -> Result<(bool, CableSettings), Stop> {
+        let (mut unplugged, mut sum) = (false, CableSettings::default());
+        for &index in &self.standing {
+            let fault = &self.faults[index];
+            for (_, settings) in self.bent(fault)?.into_iter().filter(|(bent, _)| *bent == cable) {
+                unplugged |= fault.kind == Kind::Unplug;
+                sum.delay = sum.delay.max(settings.delay);
+                (sum.to_b, sum.to_a) = (worse(sum.to_b, settings.to_b), worse(sum.to_a, settings.to_a));
+            }
+        }
+        Ok((unplugged, sum))
     }
 
     /// The cables that a fault concerns, and what it does to them.
@@ -98,6 +115,21 @@ impl Driver<'_> {
 
 fn unknown(fault: &Fault) -> Stop {
     Failure::new(exit::BUG, format!("the lab has no {}", fault.target)).into()
+}
+
+/// Of two rules the one that lets less pass.
+const fn worse(one: Rule, other: Rule) -> Rule {
+    match (one, other) {
+        (Rule::Cut, _) | (_, Rule::Plain) => one,
+        (_, Rule::Cut) | (Rule::Plain, _) => other,
+        (Rule::Loss { per_million: a }, Rule::Loss { per_million: b }) => {
+            if a > b {
+                one
+            } else {
+                other
+            }
+        }
+    }
 }
 
 /// What a fault does to frames on its cable.

@@ -7,6 +7,8 @@ use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{Fault, Kind};
 use scalebed_topologies::lab::{Architecture, Cable, End, PortRole};
 
+use super::narrow;
+
 /// When the first fault begins, ms after the warm-up: connections are then older than the sync delay.
 pub const FIRST_MS: u64 = 1_500;
 /// How long a fault stands where nothing else is said: long enough for everything that it causes.
@@ -44,13 +46,13 @@ pub fn systematic(lab: &Lab) -> Vec<Case> {
 }
 
 /// The units that pauses and gaps are made of.
-struct Times {
-    unit: u64,
-    dead: u64,
+pub(super) struct Times {
+    pub(super) unit: u64,
+    pub(super) dead: u64,
 }
 
 impl Times {
-    fn of(lab: &Lab) -> Self {
+    pub(super) fn of(lab: &Lab) -> Self {
         let unit = u64::from(lab.group.unit_ms);
         Self { unit, dead: unit * u64::from(lab.group.dead_units) }
     }
@@ -61,7 +63,7 @@ impl Times {
     }
 }
 
-fn fault(kind: Kind, target: &str, at_ms: u64, for_ms: u64) -> Fault {
+pub(super) fn fault(kind: Kind, target: &str, at_ms: u64, for_ms: u64) -> Fault {
     Fault { at_ms, for_ms, kind, target: target.to_owned() }
 }
 
@@ -103,7 +105,7 @@ fn alone(lab: &Lab) -> Vec<Fault> {
 }
 
 /// A role's name in this lab: the lowest member takes the SMO (pivot) role at boot.
-fn member(lab: &Lab, number: usize) -> &str {
+pub(super) fn member(lab: &Lab, number: usize) -> &str {
     let members = lab.breakable_nodes().into_iter().filter(|(_, id)| matches!(id, NodeId::Member(_)));
     members.map(|(name, _)| name).nth(number).unwrap_or_default()
 }
@@ -142,7 +144,7 @@ fn is_sync(lab: &Lab, cable: &Cable) -> bool {
     [cable.a, cable.b].into_iter().any(|end| port(end).role == PortRole::Sync)
 }
 
-fn cables_of<'a>(lab: &'a Lab, name: &str) -> Vec<&'a Cable> {
+pub(super) fn cables_of<'a>(lab: &'a Lab, name: &str) -> Vec<&'a Cable> {
     let Some((node, _)) = lab.node(name) else { return Vec::new() };
     let at = |end: End| usize::from(end.node) == node;
     lab.cables.iter().filter(|cable| at(cable.a) || at(cable.b)).collect()
@@ -181,38 +183,12 @@ pub fn random(lab: &Lab, seed: u64, budget: u64) -> Case {
     let mut rng = Rng::new(seed, "faults");
     let count = 1 + rng.below(budget.max(1));
     let mut faults: Vec<Fault> = (0..count).map(|_| one(lab, &mut rng)).collect();
-    if rng.below(3) == 0 {
+    if rng.below(2) == 0 {
         faults.truncate(usize::from(rng.below(2) == 0));
-        faults.extend(unheard_and_still(lab, &mut rng));
+        faults.extend(narrow::any(lab, &mut rng));
     }
     faults.sort();
     Case { stage: "random", general: rng.below(3) == 0, faults, seed }
-}
-
-/// What fence and barrier are for: a node that the others declare dead while it believes that it was heard. Its last
-/// heartbeat is lost, it stands still for less than its own lease, and an acceptor may not hear of the change.
-fn unheard_and_still(lab: &Lab, rng: &mut Rng) -> Vec<Fault> {
-    let times = Times::of(lab);
-    let members: Vec<&str> = lab
-        .breakable_nodes()
-        .into_iter()
-        .filter(|(_, id)| matches!(id, NodeId::Member(_)))
-        .map(|(name, _)| name)
-        .collect();
-    let name = *pick(&members, rng);
-    let at = FIRST_MS + rng.below(times.unit);
-    let silent = times.unit * 9 / 10 + rng.below(times.unit / 5);
-    let still = times.unit + rng.below(times.unit * 3 / 2);
-    let mut faults = vec![fault(Kind::Mute, name, at, silent), fault(Kind::Hang, name, at + silent, still)];
-    if rng.below(3) > 0 {
-        // The author of the change speaks into a cable that takes what it says.
-        let author = member(lab, usize::from(name == members[0]));
-        let cable = *pick(&cables_of(lab, author), rng);
-        let from_a = lab.nodes[usize::from(cable.a.node)].name == author;
-        let kind = if from_a { Kind::CutToB } else { Kind::CutToA };
-        faults.push(fault(kind, &cable.name, at, silent + still + 2 * times.unit));
-    }
-    faults
 }
 
 fn one(lab: &Lab, rng: &mut Rng) -> Fault {
@@ -259,7 +235,7 @@ fn one(lab: &Lab, rng: &mut Rng) -> Fault {
     fault(*pick(&kinds, rng), &cable.name, at, times.unit + rng.below(STANDS_MS))
 }
 
-fn pick<'a, T>(from: &'a [T], rng: &mut Rng) -> &'a T {
+pub(super) fn pick<'a, T>(from: &'a [T], rng: &mut Rng) -> &'a T {
     let place = usize::try_from(rng.below(from.len() as u64)).unwrap_or(0);
     &from[place]
 }
