@@ -94,9 +94,8 @@ pub fn next(
     match redeal {
         Redeal::MinimalMove => {
             adopt_orphans(&mut new, &stays);
-            let joins = admitted.iter().any(|one| !matrix.admitted.contains(one));
-            if joins {
-                give_shares(&mut new);
+            if admitted.iter().any(|one| !stays(one.member)) {
+                give_shares(&mut new, &stays);
             }
         }
         Redeal::Full => deal_anew(&mut new, &stays),
@@ -106,19 +105,23 @@ pub fn next(
 }
 
 /// Buckets whose owner is gone go to their backup, or to the member with the fewest. An unplanned move has no previous.
+/// If nobody stays, as at a boot after all fenced themselves, each takes what an earlier life of it owned or backed up: it
+/// has the copies.
 fn adopt_orphans(matrix: &mut Matrix, stays: &impl Fn(MemberId) -> bool) {
     let mut counts = counts(matrix);
     let generation = matrix.generation;
+    let members: Vec<MemberId> = matrix.admitted.iter().map(|one| one.member).collect();
+    let boot = !members.iter().any(|&member| stays(member));
     for bucket in &mut matrix.buckets {
+        let former = [Some(bucket.owner), bucket.backup].into_iter().flatten().find(|one| members.contains(one));
         bucket.previous = bucket.previous.filter(|&member| stays(member));
         bucket.backup = bucket.backup.filter(|&member| stays(member));
         if stays(bucket.owner) {
             continue;
         }
-        let fewest = || counts.iter().filter(|(member, _)| stays(**member)).min_by_key(|(_, count)| **count);
-        // Nobody stays: all are new lives, and the first in order takes it.
-        let heir = bucket.backup.or_else(|| fewest().map(|(member, _)| *member));
-        let Some(heir) = heir.or_else(|| counts.keys().next().copied()) else { continue };
+        let fewest = || counts.iter().filter(|(member, _)| boot || stays(**member)).min_by_key(|(_, count)| **count);
+        let heir = if boot { former } else { bucket.backup };
+        let Some(heir) = heir.or_else(|| fewest().map(|(member, _)| *member)) else { continue };
         *counts.entry(heir).or_default() += 1;
         *bucket = Assignment { owner: heir, backup: None, moved: generation, previous: None };
     }
@@ -135,18 +138,19 @@ fn counts(matrix: &Matrix) -> BTreeMap<MemberId, usize> {
     counts
 }
 
-/// Every member gets its share by largest remainder; those with most already get the remainder, so that fewest move.
-fn shares(matrix: &Matrix) -> BTreeMap<MemberId, usize> {
+/// Every member gets its share by largest remainder. The remainder goes to those who have it already, then to joiners, so
+/// that fewest move and nothing moves between those who were there before, if they are even.
+fn shares(matrix: &Matrix, stays: &impl Fn(MemberId) -> bool) -> BTreeMap<MemberId, usize> {
     let counts = counts(matrix);
     let (share, rest) = (matrix.buckets.len() / counts.len(), matrix.buckets.len() % counts.len());
     let mut order: Vec<_> = counts.iter().map(|(member, count)| (*member, *count)).collect();
-    order.sort_by_key(|(member, count)| (std::cmp::Reverse(*count), *member));
+    order.sort_by_key(|&(member, count)| (count <= share, stays(member), std::cmp::Reverse(count), member));
     (0..).zip(order).map(|(place, (member, _))| (member, share + usize::from(place < rest))).collect()
 }
 
 /// Planned: who has more than its share gives to who has less; the giver is noted as the previous owner.
-fn give_shares(matrix: &mut Matrix) {
-    let shares = shares(matrix);
+fn give_shares(matrix: &mut Matrix, stays: &impl Fn(MemberId) -> bool) {
+    let shares = shares(matrix, stays);
     let mut counts = counts(matrix);
     let generation = matrix.generation;
     // Round by round over the givers, so that a joiner takes evenly from all.

@@ -1,5 +1,7 @@
 //! Minimal disruption: what each new matrix moved, of need and without (S6, S8, S9).
 
+use std::collections::BTreeMap;
+
 use scalebed_frame::control::{Admitted, Matrix};
 use scalebed_record::Verdict;
 use scalebed_topologies::lab::Redeal;
@@ -15,7 +17,7 @@ pub(crate) struct Change {
     pub at: u64,
     /// In words.
     pub text: String,
-    /// Buckets whose owner is gone, or that a joiner took.
+    /// Buckets whose owner is gone, or that a joiner or a member with less than an even share took at a join.
     pub of_need: u32,
     /// Buckets that moved between members of both.
     pub without: u32,
@@ -34,14 +36,29 @@ pub(crate) fn changes(evidence: &Evidence<'_>) -> Vec<Change> {
 fn change(before: &Matrix, at: u64, after: &Matrix) -> Change {
     let admitted = |matrix: &Matrix, one: &Admitted| matrix.admitted.contains(one);
     let life = |matrix: &Matrix, member| matrix.admitted.iter().find(|one| one.member == member).copied();
-    let (mut of_need, mut without) = (0, 0);
+    let (mut of_need, mut between) = (0, BTreeMap::new());
     for (old, new) in before.buckets.iter().zip(&after.buckets) {
         if old.owner == new.owner {
             continue;
         }
         let gone = !life(before, old.owner).is_some_and(|one| admitted(after, &one));
         let joined = !life(after, new.owner).is_some_and(|one| admitted(before, &one));
-        if gone || joined { of_need += 1 } else { without += 1 }
+        if gone || joined {
+            of_need += 1;
+        } else {
+            *between.entry(new.owner).or_insert(0u32) += 1;
+        }
+    }
+    // A join evens out: a member that would have less than an even share without what another gave it needed that.
+    let joins = after.admitted.iter().any(|one| !admitted(before, one));
+    let even = after.buckets.len() / after.admitted.len().max(1);
+    let mut without = 0;
+    for (member, got) in between {
+        let has = after.buckets.iter().filter(|bucket| bucket.owner == member).count();
+        let kept = has.saturating_sub(got as usize);
+        let lacked = u32::try_from(even.saturating_sub(kept)).unwrap_or(u32::MAX);
+        let needed = if joins { got.min(lacked) } else { 0 };
+        (of_need, without) = (of_need + needed, without + got - needed);
     }
     Change {
         at,

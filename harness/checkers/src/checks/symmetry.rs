@@ -95,7 +95,10 @@ fn split(evidence: &Evidence<'_>, flow: usize) -> Vec<Both> {
             if journey.delivered == 0 || journey.owner == NOBODY {
                 continue;
             }
-            let Some(both) = agreement.eligible(journey.sent).map(|epoch| &mut epochs[epoch]) else { continue };
+            // One that a node which stood still had in its backlog until the next change is of neither epoch.
+            let epoch = agreement.eligible(journey.sent);
+            let epoch = epoch.filter(|&epoch| journey.delivered < agreement.epochs[epoch].to);
+            let Some(both) = epoch.map(|epoch| &mut epochs[epoch]) else { continue };
             both.packets[side] += 1;
             let ingress = both.ingress[side].get_or_insert(journey.ingress);
             both.entries += u32::from(*ingress != journey.ingress);

@@ -122,6 +122,46 @@ fn another_life_is_another_member() {
 }
 
 #[test]
+fn at_a_boot_everybody_takes_what_it_had() {
+    let before = first(GENERATION, 512, &admitted(&[1, 2, 3]), &[]);
+    let lives = |numbers: &[u8]| {
+        let mut all = admitted(numbers);
+        all.iter_mut().for_each(|one| one.incarnation = Incarnation(2));
+        all
+    };
+    let after = next(&before, at(2), &lives(&[1, 2, 3]), &[], Redeal::MinimalMove);
+    well_formed(&after);
+    assert_eq!(moved(&before, &after), Vec::<usize>::new());
+    assert!(after.buckets.iter().all(|bucket| bucket.moved == at(2) && bucket.previous.is_none()));
+    // Without one of them its backups take its buckets.
+    let two = next(&before, at(2), &lives(&[1, 3]), &[], Redeal::MinimalMove);
+    let (evened, orphans): (Vec<usize>, Vec<usize>) =
+        moved(&before, &two).into_iter().partition(|&index| two.buckets[index].previous.is_some());
+    assert!(evened.len() <= 1, "{evened:?}");
+    for index in orphans {
+        assert_eq!(before.buckets[index].owner.number, 2);
+        assert_eq!(Some(two.buckets[index].owner), before.buckets[index].backup);
+    }
+}
+
+#[test]
+fn the_remainder_of_a_join_is_the_joiners() {
+    // 512 of three members: two have one more. Who has 170 stays at it when another member comes back.
+    let before = first(GENERATION, 512, &admitted(&[1, 2, 3]), &[]);
+    let mut all_but_two = before.clone();
+    for bucket in all_but_two.buckets.iter_mut().filter(|bucket| bucket.owner.number == 2) {
+        bucket.backup = Some(MemberId::new(1, 1));
+    }
+    let without = next(&all_but_two, at(2), &admitted(&[1, 3]), &[], Redeal::MinimalMove);
+    assert_eq!(spread(&without), (170, 342));
+    let mut back = admitted(&[1, 2, 3]);
+    back[1].incarnation = Incarnation(2);
+    let after = next(&without, at(3), &back, &[], Redeal::MinimalMove);
+    assert!(moved(&without, &after).into_iter().all(|index| after.buckets[index].owner.number == 2));
+    assert_eq!(spread(&after), (170, 171));
+}
+
+#[test]
 fn digests_tell_matrices_apart() {
     let matrix = first(GENERATION, 512, &admitted(&[1, 2, 3]), &[(MhoId(1), Incarnation(1))]);
     let mut other = matrix.clone();
