@@ -139,7 +139,7 @@ impl ClusterMember {
         let down = |(port, up): &(&scalebed_topologies::lab::Port, &bool)| {
             !**up && matches!(port.role, PortRole::Downlink(_) | PortRole::Data(_) | PortRole::Sync)
         };
-        let (port, _) = self.config.ports.iter().zip(&self.links).find(down)?;
+        let (port, _) = self.config.ports.iter().zip(self.paths.links()).find(down)?;
         Some(format!("interface {} has no carrier", port.name))
     }
 }

@@ -1,5 +1,7 @@
 //! How a member comes in, and why it falls out.
 
+use std::time::Duration;
+
 use scalebed_engine::{Instant, NodeEvent};
 use scalebed_frame::control::{Admitted, Body, Heartbeat, MemberState};
 use scalebed_frame::{Generation, Incarnation, NodeId};
@@ -76,6 +78,9 @@ impl ClusterMember {
             self.fence("the SMO is gone", now);
         }
         match self.state {
+            // One that came back without Sync would go down again.
+            MemberState::Down
+                if (!long || self.heard_smo().is_some()) && self.sync_is_silent(self.started, Duration::ZERO, now) => {}
             MemberState::Down | MemberState::Lost | MemberState::Absent => {
                 self.set_state(MemberState::Pending, "waits for an SMO", now);
             }

@@ -33,10 +33,11 @@ impl ClusterMember {
         !orchestrators.is_empty() && orchestrators.iter().all(says_down)
     }
 
-    /// No answer is to be had of it: nobody hears it, or its cables are dead.
+    /// Nobody waits for its answer: nobody hears it, or its admitted life is dead.
     pub(crate) fn cannot_answer(&self, node: NodeId) -> bool {
         let silent = !self.peers.hears(node) && self.peers.agree_silent(node);
-        silent || node.member().is_some_and(|member| self.has_no_carrier(member))
+        let admitted = self.held.admitted().iter().find(|one| NodeId::from(one.member) == node);
+        silent || admitted.is_some_and(|one| self.dead(*one).is_some())
     }
 
     /// Tells of orchestrators that fell silent: the barrier goes on without them, no generation is made.

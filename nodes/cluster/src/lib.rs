@@ -14,6 +14,7 @@ mod judge;
 mod lease;
 mod member;
 mod orchestrator;
+mod paths;
 mod peers;
 mod read;
 mod step;

@@ -14,18 +14,16 @@ use std::time::Duration;
 use scalebed_engine::{Command, Instant, MoveReport, NodeEvent};
 use scalebed_frame::control::{Admitted, Body, Control, Matrix, MemberState};
 use scalebed_frame::{Bucket, Generation, Incarnation, MemberId, NodeId};
-use scalebed_topologies::lab::PortRole;
 
 use crate::author::Author;
 use crate::held::Held;
 use crate::lease::{self, Lease};
+use crate::paths::Paths;
 use crate::peers::Peers;
-use crate::{NodeConfig, Port, Step, wrap};
+use crate::{NodeConfig, Port, Step};
 
 /// After so long without complete, a new owner drops first packets that it does not know; it never creates early.
 const MOVE_LIMIT: Duration = Duration::from_millis(500);
-/// Heartbeats of several peers come in on every port each unit; a port that brought nothing for two is not a path.
-const PATH_UNITS: u32 = 2;
 
 /// A member's view of the cluster.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ pub struct ClusterMember {
     pub(crate) config: NodeConfig,
     pub(crate) incarnation: Incarnation,
     pub(crate) unit: Duration,
-    pub(crate) links: Vec<bool>,
+    pub(crate) paths: Paths,
     pub(crate) peers: Peers,
     pub(crate) held: Held,
     pub(crate) state: MemberState,
@@ -58,8 +56,6 @@ pub struct ClusterMember {
     pub(crate) completed: BTreeMap<(Generation, MemberId), u32>,
     /// When each generation whose moves the matrix still shows was accepted.
     pub(crate) moves_since: BTreeMap<Generation, Instant>,
-    /// When a message last came in on each port: what tells a dead path that kept its carrier.
-    port_heard: Vec<Option<Instant>>,
     /// ElasticXL: for how long this member may serve.
     pub(crate) lease: Lease,
     /// The latest time that this node was told.
@@ -75,7 +71,7 @@ impl ClusterMember {
         Self {
             incarnation: config.incarnation,
             unit,
-            links: vec![false; config.ports.len()],
+            paths: Paths::new(config.ports.len()),
             peers: Peers::new(lease::dead_after(&config)),
             held: Held::new(),
             state: MemberState::Pending,
@@ -92,7 +88,6 @@ impl ClusterMember {
             due: None,
             completed: BTreeMap::new(),
             moves_since: BTreeMap::new(),
-            port_heard: vec![None; config.ports.len()],
             lease: Lease::default(),
             clock: Instant(0),
             steps: VecDeque::new(),
@@ -104,9 +99,7 @@ impl ClusterMember {
     pub fn on_control(&mut self, port: u16, message: &Control, received: Instant, now: Instant) {
         let from = message.from;
         self.clock = now;
-        if let Some(heard) = self.port_heard.get_mut(usize::from(port)) {
-            *heard = (*heard).max(Some(received));
-        }
+        self.paths.heard(port, received);
         if message.to.is_some_and(|to| to != self.config.id) || from == self.config.id {
             return;
         }
@@ -135,14 +128,14 @@ impl ClusterMember {
         self.due = self.next_due();
     }
 
-    /// Carrier of a port.
-    pub fn on_link(&mut self, port: u16, up: bool, _changes: u32, now: Instant) {
-        if let Some(link) = self.links.get_mut(usize::from(port)) {
-            *link = up;
-        }
+    /// Carrier of a port, and how often it changed so far: a node that stood still may have missed that it was gone.
+    pub fn on_link(&mut self, port: u16, up: bool, changes: u32, now: Instant) {
+        self.paths.link(port, up, changes, now);
         self.clock = now;
-        if !self.has_data_path() && self.started.is_some() {
+        if self.started.is_some() && !self.has_data_path() {
             self.fence("no carrier on any data path", now);
+        } else if self.started.is_some() && self.lost_all_data_paths(now) {
+            self.fence("there was no carrier on any data path while it stood still", now);
         }
         self.due = self.next_due();
     }
@@ -165,15 +158,20 @@ impl ClusterMember {
         if late > self.unit / 2 {
             self.peers.forgive(late);
             self.lease.forgive(late, now, self.unit);
+            self.paths.forgive(late);
         }
+        let due = now >= self.beat_due;
         if self.peers.watch(now) {
             self.beat(now);
         }
         self.check_isolation(now);
         self.check_lease(now);
+        self.check_sync(now);
         self.run(now);
         if now >= self.beat_due {
             self.beat(now);
+        }
+        if due {
             self.probe_if_alone(now);
             self.report_moves();
         }
@@ -292,25 +290,6 @@ impl ClusterMember {
     pub fn move_overdue(&self, bucket: Bucket, now: Instant) -> bool {
         let since = self.bucket(bucket).and_then(|assignment| self.moves_since.get(&assignment.moved));
         self.waiting_for(bucket).is_some() && since.is_some_and(|&since| now.since(since) > MOVE_LIMIT)
-    }
-
-    /// The port by which a message to `to` leaves: what `Port::Best` means. Of the ports with carrier that something was
-    /// heard on lately the one nearest to the addressee; if nothing was heard on any, carrier alone decides.
-    #[must_use]
-    pub fn best_port(&self, to: NodeId) -> Option<u16> {
-        let up = |port: u16| self.links.get(usize::from(port)).copied().unwrap_or(false);
-        let heard = |port: u16| {
-            let heard = self.port_heard.get(usize::from(port)).copied().flatten();
-            up(port) && heard.is_some_and(|heard| self.clock.since(heard) < self.unit * PATH_UNITS)
-        };
-        let best = |usable: &dyn Fn(u16) -> bool| wrap::best(&self.config, Some(to), usable);
-        best(&heard).or_else(|| best(&up))
-    }
-
-    /// Carrier on a path that data takes: a downlink in Maestro, a data cable in ElasticXL.
-    pub(crate) fn has_data_path(&self) -> bool {
-        let carries = |role: PortRole| matches!(role, PortRole::Downlink(_) | PortRole::Data(_));
-        self.config.ports.iter().zip(&self.links).any(|(port, up)| *up && carries(port.role))
     }
 
     /// Is this life of `member` admitted? (the receivers' half of the fence)

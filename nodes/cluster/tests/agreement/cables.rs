@@ -32,7 +32,7 @@ impl World {
     /// One message on one cable: an orchestrator switches it among its downlinks, and over the pair cable where it is for
     /// somebody whose downlink here is down.
     pub(crate) fn leave(&mut self, from: NodeId, index: u16, message: &Control) {
-        if self.rng.below(100) < self.lose {
+        if self.rng.below(100) < self.lose || self.cut.contains(&(from, index)) {
             return;
         }
         match (from, self.ports(from)[usize::from(index)].role) {
@@ -85,7 +85,8 @@ impl World {
     }
 
     pub(crate) fn arrive(&mut self, id: NodeId, port: u16, message: &Control) {
-        if message.to.is_none_or(|to| to == id) && self.nodes.contains_key(&id) && !self.deaf.contains(&id) {
+        let open = !self.deaf.contains(&id) && !self.cut.contains(&(id, port));
+        if message.to.is_none_or(|to| to == id) && self.nodes.contains_key(&id) && open {
             self.plan(self.now.0 + LATENCY, id, Some((port, message.clone())));
         }
     }

@@ -4,6 +4,7 @@ mod cables;
 mod envelopes;
 mod faults;
 mod joins;
+mod paths;
 mod reads;
 mod safeguards;
 mod world;

@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) uplinks: Vec<(NodeId, bool)>,
     /// Downlinks without carrier.
     pub(crate) down: BTreeSet<(MemberId, MhoId)>,
+    /// Ports whose cable takes everything, both ways, and keeps its carrier.
+    pub(crate) cut: BTreeSet<(NodeId, u16)>,
     /// Nodes that nothing comes to.
     pub(crate) deaf: BTreeSet<NodeId>,
     /// So many of 100 messages are lost, each path by itself.
@@ -95,6 +97,7 @@ impl World {
             events: Vec::new(),
             uplinks: Vec::new(),
             down: BTreeSet::new(),
+            cut: BTreeSet::new(),
             deaf: BTreeSet::new(),
             lose: 0,
             strict: true,
