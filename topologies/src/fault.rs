@@ -87,6 +87,18 @@ impl Kind {
     }
 }
 
+/// F28: what a member has little of for a whole run. Each says what may be lost then; all else must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Full {
+    /// Connections, copies included. New ones may find no room; without a copy a connection ends with its owner.
+    Connections,
+    /// NAT ports. New ones may find none; those that have one go on.
+    NatPorts,
+    /// Items to be synced and frames that wait. Copies come late; a frame that finds no room is lost.
+    Queues,
+}
+
 /// One fault. It is healed after `for_ms`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -123,6 +123,31 @@ pub struct Group {
     pub pivot_forward: PivotForward,
     /// ElasticXL: how the pivot chooses.
     pub sticky: Sticky,
+    /// How much a member holds.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// How much a member holds. What finds no room is dropped, with a reason; tests set these low.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Connections, copies included.
+    pub connections: u32,
+    /// Items that wait to be synced to one peer.
+    pub items: u32,
+    /// Frames that wait for an answer, an activation or a neighbour.
+    pub frames: u32,
+}
+
+impl Limits {
+    /// What a member holds where nothing else is said.
+    pub const DEFAULT: Self = Self { connections: 1_000_000, items: 65_536, frames: 8_192 };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 impl Group {
@@ -142,6 +167,7 @@ impl Group {
             nat: Vec::new(),
             pivot_forward: PivotForward::Sync,
             sticky: Sticky::Table,
+            limits: Limits::DEFAULT,
         }
     }
 }

@@ -3,7 +3,9 @@
 use scalebed_frame::{GroupId, MemberId, MhoId, NetworkId, mac};
 
 use crate::error::Problems;
-use crate::lab::{Architecture, Bond, GeneratorSide, Group, HideNat, Lab, Network, PivotForward, Route, Rule, Sticky};
+use crate::lab::{
+    Architecture, Bond, GeneratorSide, Group, HideNat, Lab, Limits, Network, PivotForward, Route, Rule, Sticky,
+};
 use crate::platform::{self, Platform, Roles};
 use crate::spec::{LabSpec, Match, RuleSpec};
 
@@ -141,6 +143,7 @@ fn group(spec: &LabSpec, networks: &[Network]) -> Group {
         nat: written.nat.iter().filter_map(nat).collect(),
         pivot_forward: written.pivot_forward.map_or(PivotForward::Sync, |at| at.value),
         sticky: written.sticky.map_or(Sticky::Table, |at| at.value),
+        limits: Limits::DEFAULT,
     }
 }
 

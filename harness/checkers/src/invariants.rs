@@ -7,6 +7,7 @@ use scalebed_frame::control::Admitted;
 use scalebed_frame::{Generation, MemberId, NodeId};
 use scalebed_record::history::{Declared, Heard};
 use scalebed_record::{Entry, Fact, FlowKind, Outcome, Verdict};
+use scalebed_topologies::fault::Full;
 
 use crate::checks::{self, SHOWN, Said};
 use crate::evidence::{EDGE_OF_FAULTS, Evidence, MS};
@@ -33,6 +34,8 @@ pub struct Span {
     pub single: bool,
     /// The longest delay that a fault put on a cable.
     pub delay_ms: u64,
+    /// What every member had little of.
+    pub full: Option<Full>,
     /// Some fault took frames from a cable whose carrier stood: what a tap did not see may have been sent.
     pub takes_frames: bool,
 }
@@ -83,6 +86,10 @@ pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
     // violation: among many faults an epoch may be short.
     if span.delay_ms * MS < evidence.unit() / 2 {
         verdicts.extend(checks::symmetry::Symmetry.check(&evidence));
+    }
+    if let Some(full) = span.full {
+        verdicts.retain(|verdict| !crate::full::excused(full).contains(&verdict.check.as_str()));
+        verdicts.push(crate::full::exercised(&evidence, full));
     }
     verdicts.retain(|verdict| matches!(verdict.outcome, Outcome::Fail(_)));
     verdicts

@@ -13,6 +13,7 @@ mod checks;
 mod epochs;
 mod events;
 mod evidence;
+mod full;
 pub mod invariants;
 mod journey;
 mod lives;

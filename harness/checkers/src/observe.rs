@@ -52,7 +52,7 @@ fn probe(payload: &[u8]) -> Option<Probe> {
 #[derive(Clone, Debug, Default)]
 pub struct ControlWatch {
     assembly: BTreeMap<TapId, Reassembler>,
-    beats: BTreeMap<NodeId, BTreeSet<(Incarnation, u64)>>,
+    beats: BTreeMap<NodeId, BTreeSet<(Incarnation, u64, Generation, bool)>>,
     matrices: BTreeSet<(Generation, Vec<u8>)>,
     malformed: u64,
 }
@@ -106,7 +106,8 @@ impl ControlWatch {
 
     fn heartbeat(&mut self, message: &Control, beat: &Heartbeat) -> Option<Heard> {
         let known = self.beats.entry(message.from).or_default();
-        if !known.insert((message.incarnation, beat.sent)) {
+        // Two of one instant may differ: accepted, then activated and in the role.
+        if !known.insert((message.incarnation, beat.sent, beat.activated, beat.smo)) {
             return None;
         }
         if known.len() > REMEMBERED {

@@ -64,7 +64,11 @@ impl ClusterMember {
         admitted.push(self.me());
         admitted.sort();
         self.author = Some(Author::new(Phase::Settled, now));
-        let generation = self.generation_after(highest);
+        // Starts are counted outside: if all lost their state, this is still above what was before, up to 256 generations
+        // a start.
+        let starts = admitted.iter().map(|one| one.incarnation.0 >> 8).max().unwrap_or(1);
+        let before = Generation { counter: starts.saturating_sub(1) << 8, ..Generation::NONE };
+        let generation = self.generation_after(highest.max(before));
         let orchestrators = self.live_orchestrators();
         let next = match &self.held.matrix {
             Some(old) => matrix::next(old, generation, &admitted, &orchestrators, self.redeal()),

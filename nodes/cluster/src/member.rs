@@ -109,6 +109,11 @@ impl ClusterMember {
                 if let NodeId::Member(member) = from {
                     self.renew_lease(Admitted { member, incarnation: message.incarnation }, beat, received, now);
                 }
+                if self.fenced {
+                    // If all lose their state, the boot still goes above what one of them heard before: as if it had been
+                    // announced here.
+                    self.held.promised = self.held.promised.max(beat.accepted);
+                }
                 self.check_admission(from, beat, now);
             }
             Body::Prepare(matrix) => self.prepare(from, matrix, now),

@@ -16,6 +16,7 @@ use crate::counters::{Count, Counters, Fate};
 use crate::membership::Membership;
 use crate::nat::Nat;
 use crate::path::Decide;
+use crate::sharing::Move;
 use crate::stream::Streams;
 use crate::table::{CAPACITY, Id, Table};
 use crate::waiting::Waiting;
@@ -56,6 +57,8 @@ pub struct Gateway {
     pub(crate) reassembler: Reassembler,
     pub(crate) counters: Counters,
     pub(crate) joining: Option<Joining>,
+    /// Planned moves whose list is not sent to the end.
+    pub(crate) moves: Vec<Move>,
     /// Who was admitted when the table was walked last.
     pub(crate) served: Vec<Admitted>,
     announce: Option<(usize, Instant)>,
@@ -79,10 +82,10 @@ impl Gateway {
             cluster: ClusterMember::new(config.clone()),
             view,
             policy: Policy { mode: group.distribution, l4: group.l4, buckets: group.buckets },
-            table: Table::new(CAPACITY),
+            table: Table::new(CAPACITY.min(group.limits.connections as usize)),
             nat: Nat::new(&group.nat, if config.ablations.no_port_ranges { &alone } else { &config.members }, me),
-            streams: Streams::default(),
-            waiting: Waiting::default(),
+            streams: Streams::new(group.limits.items as usize),
+            waiting: Waiting::new(group.limits.frames as usize),
             neighbours: BTreeMap::new(),
             asked: BTreeMap::new(),
             announced: BTreeSet::new(),
@@ -91,6 +94,7 @@ impl Gateway {
             reassembler: Reassembler::default(),
             counters: Counters::default(),
             joining: None,
+            moves: Vec::new(),
             served: Vec::new(),
             announce: None,
             message_id: 0,
@@ -195,6 +199,7 @@ impl Gateway {
         }
         self.announce = None;
         self.joining = None;
+        self.moves.clear();
         self.delayed.clear();
         self.disown();
     }

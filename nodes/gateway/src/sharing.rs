@@ -17,20 +17,40 @@ use crate::stream::Received;
 use crate::table::{Connection, Id, Told};
 use crate::waiting::For;
 
+/// A planned move whose list is being sent.
+#[derive(Debug)]
+pub(crate) struct Move {
+    to: MemberId,
+    generation: Generation,
+    buckets: Vec<Bucket>,
+    /// Where the table is read on.
+    slot: u32,
+    entries: u32,
+}
+
 impl Gateway {
-    pub(crate) fn push(&mut self, to: MemberId, item: Item) {
-        if matches!(item, Item::Entry(_) | Item::Kept(_)) {
-            self.counters.one(Count::SyncTxEntries);
+    /// Queues an item for a peer. False: there is no room, and it will be told what it misses when there is.
+    pub(crate) fn push(&mut self, to: MemberId, item: Item) -> bool {
+        let entry = matches!(item, Item::Entry(_) | Item::Kept(_));
+        let queued = self.streams.push(to, item);
+        match (queued, entry) {
+            (true, true) => self.counters.one(Count::SyncTxEntries),
+            (true, false) => {}
+            (false, _) => self.counters.one(Count::SyncOverflow),
         }
-        if !self.streams.push(to, item) {
-            self.counters.one(Count::SyncOverflow);
+        queued
+    }
+
+    /// Who missed items and can take some again gets them.
+    pub(crate) fn make_up(&mut self) {
+        while let Some(member) = self.streams.take_dirty() {
+            self.walk_for(member);
+            self.go_on_with_moves(member);
         }
     }
 
     pub(crate) fn flush_streams(&mut self) {
-        while let Some(member) = self.streams.take_dirty() {
-            self.walk_for(member);
-        }
+        self.make_up();
         for outgoing in self.streams.flush(self.now) {
             self.counters.one(if outgoing.again { Count::SyncResent } else { Count::SyncTxMessages });
             let port = self.cluster.best_port(outgoing.to.into()).map_or(Port::Best, Port::One);
@@ -94,8 +114,11 @@ impl Gateway {
         connection.told.push(told);
         connection.refresh = now + connection.track.timeout(connection.forward.protocol) / 3;
         let entry = connection.entry(now);
-        self.push(to, Item::Entry(entry));
-        true
+        let queued = self.push(to, Item::Entry(entry));
+        if !queued && let Some(connection) = self.table.get_mut(id) {
+            connection.told.retain(|one| *one != told);
+        }
+        queued
     }
 
     /// A packet passed: those who have a copy hear of a new state at once, of a longer life now and then.
@@ -109,7 +132,11 @@ impl Gateway {
         connection.refresh = now + connection.track.timeout(connection.forward.protocol) / 3;
         let entry = connection.entry(now);
         for told in connection.told.clone() {
-            self.push(told.member, Item::Entry(entry.clone()));
+            if !self.push(told.member, Item::Entry(entry.clone()))
+                && let Some(connection) = self.table.get_mut(id)
+            {
+                connection.told.retain(|one| *one != told);
+            }
         }
     }
 
@@ -178,13 +205,13 @@ impl Gateway {
         }
     }
 
-    /// A peer missed items: everything that it must have is sent again.
+    /// A peer missed items, and there is room again: it is told of what it was not told of, as far as the room goes.
     fn walk_for(&mut self, member: MemberId) {
         for slot in 0..self.table.slots() {
-            let Some(id) = self.table.at(slot) else { continue };
-            if let Some(connection) = self.table.get_mut(id) {
-                connection.told.retain(|told| told.member != member);
+            if self.streams.is_dirty(member) {
+                return;
             }
+            let Some(id) = self.table.at(slot) else { continue };
             self.share(id);
         }
     }
@@ -296,21 +323,45 @@ impl Gateway {
     /// for others among them, then the end of the list. The others tell the new owner of theirs too, but nobody waits
     /// for that.
     pub(crate) fn send_move(&mut self, to: MemberId, generation: Generation, buckets: &[Bucket]) {
-        let mut entries = 0;
-        for slot in 0..self.table.slots() {
-            let Some(id) = self.table.at(slot) else { continue };
-            let Some(connection) = self.table.get(id).filter(|one| buckets.contains(&one.bucket)) else { continue };
-            if self.owns(connection) {
-                self.tell(id, to);
-            } else if connection.owner != to && self.view.admits(connection.owner, connection.life) {
-                let kept = Item::Kept(connection.entry(self.now));
-                self.push(to, kept);
-            } else {
-                continue;
+        self.moves.push(Move { to, generation, buckets: buckets.to_vec(), slot: 0, entries: 0 });
+        self.go_on_with_moves(to);
+    }
+
+    /// A list that is longer than there is room for goes in parts: its end must not be lost.
+    fn go_on_with_moves(&mut self, to: MemberId) {
+        for mut one in std::mem::take(&mut self.moves) {
+            let known = self.view.places.iter().any(|place| place.assignment.moved == one.generation);
+            let done = !known || one.to == to && self.send_part(&mut one);
+            if !done {
+                self.moves.push(one);
             }
-            entries += 1;
         }
-        self.push(to, Item::MoveDone { generation, entries });
+    }
+
+    /// True: all of it is queued, the end too.
+    fn send_part(&mut self, part: &mut Move) -> bool {
+        while part.slot < self.table.slots() {
+            let id = self.table.at(part.slot);
+            let connection = id.and_then(|id| Some((id, self.table.get(id)?)));
+            let (queued, counts) = match connection.filter(|(_, one)| part.buckets.contains(&one.bucket)) {
+                Some((id, one)) if self.owns(one) => (self.tell(id, part.to) || self.knows(id, part.to), 1),
+                Some((_, one)) if one.owner != part.to && self.view.admits(one.owner, one.life) => {
+                    let kept = Item::Kept(one.entry(self.now));
+                    (self.push(part.to, kept), 1)
+                }
+                Some(_) | None => (true, 0),
+            };
+            // Of a life that is not admitted nothing is to be told, nor waited for.
+            if !queued && self.view.life(part.to).is_some() {
+                return false;
+            }
+            (part.slot, part.entries) = (part.slot + 1, part.entries + counts);
+        }
+        self.push(part.to, Item::MoveDone { generation: part.generation, entries: part.entries })
+    }
+
+    fn knows(&self, id: Id, member: MemberId) -> bool {
+        self.table.get(id).is_some_and(|one| one.told.iter().any(|told| told.member == member))
     }
 
     pub(crate) fn sync_message(&mut self, from: MemberId, life: Incarnation, message: SyncMessage) {
@@ -374,7 +425,9 @@ impl Gateway {
             .filter(|&(address, port)| self.nat.range_owner(address, port) == Some(to))
             .map(|(_, port)| port)
             .collect();
-        neighbours.into_iter().for_each(|item| self.push(to, item));
+        for item in neighbours {
+            self.push(to, item);
+        }
         // A message holds a few hundred ports.
         for some in ports.chunks(300) {
             self.push(to, Item::PortsInUse(some.to_vec()));

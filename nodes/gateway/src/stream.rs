@@ -13,8 +13,6 @@ use scalebed_frame::{Incarnation, MemberId};
 
 /// Messages on their way at most: what the bitmap of an acknowledgement covers.
 const WINDOW: usize = 64;
-/// Items that wait for their turn at most.
-const QUEUE: usize = 65_536;
 /// Bytes of items in a message, estimated: one piece of at most 1,400 bytes.
 const BUDGET: usize = 1200;
 /// Silence after which a message is sent again; a round trip takes well under a millisecond.
@@ -70,8 +68,10 @@ struct Peer {
 }
 
 /// The streams to and from every other member.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Streams {
+    /// Items that wait for their turn to one peer at most.
+    queue: usize,
     peers: BTreeMap<MemberId, Peer>,
 }
 
@@ -85,6 +85,10 @@ pub(crate) struct Outgoing {
 }
 
 impl Streams {
+    pub(crate) const fn new(queue: usize) -> Self {
+        Self { queue, peers: BTreeMap::new() }
+    }
+
     /// The newest life in which a member was heard. A new one starts both streams anew: what was on its way to the old
     /// one is gone with it. True: something may have been.
     pub(crate) fn heard(&mut self, member: MemberId, life: Incarnation) -> bool {
@@ -126,13 +130,19 @@ impl Streams {
 
     /// Queues an item. False: the queue is full, the item is dropped and the peer is dirty.
     pub(crate) fn push(&mut self, to: MemberId, item: Item) -> bool {
+        let queue = self.queue;
         let sender = &mut self.peers.entry(to).or_default().sender;
-        if sender.queue.len() >= QUEUE {
+        if sender.queue.len() >= queue {
             sender.dirty = true;
             return false;
         }
         sender.queue.push_back(item);
         true
+    }
+
+    /// Did a peer miss items since it was last taken?
+    pub(crate) fn is_dirty(&self, member: MemberId) -> bool {
+        self.peers.get(&member).is_some_and(|peer| peer.sender.dirty)
     }
 
     /// A peer that missed items and whose queue is empty again.
@@ -326,7 +336,7 @@ mod tests {
         /// Whatever is lost, doubled or late: every item is applied once, the end of a list last, and then both are quiet.
         #[test]
         fn everything_arrives_once_and_the_end_last(count in 1u16..400, luck in prop::collection::vec(0u8..4, 64)) {
-            let (mut one, mut two) = (Streams::default(), Streams::default());
+            let (mut one, mut two) = (Streams::new(65_536), Streams::new(65_536));
             one.heard(WHO[1], LIFE[1]);
             two.heard(WHO[0], LIFE[0]);
             for port in 0..count {
@@ -376,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_message_for_another_life_is_stale() {
-        let (mut one, mut two) = (Streams::default(), Streams::default());
+        let (mut one, mut two) = (Streams::new(65_536), Streams::new(65_536));
         one.heard(WHO[1], LIFE[1]);
         two.heard(WHO[0], LIFE[0]);
         one.push(WHO[1], Item::Want);

@@ -10,9 +10,6 @@ use scalebed_frame::{Bucket, Flow, NetworkId};
 use crate::counters::Reason;
 use crate::packet::Packet;
 
-/// Frames that wait at most, whatever for.
-const CAPACITY: usize = 8192;
-
 /// What a frame waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum For {
@@ -48,18 +45,24 @@ impl For {
 }
 
 /// The waiting room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waiting {
+    /// Frames that wait at most, whatever for.
+    capacity: usize,
     frames: BTreeMap<(For, u64), (Packet, Instant)>,
     deadlines: BTreeSet<(Instant, For, u64)>,
     next: u64,
 }
 
 impl Waiting {
+    pub(crate) const fn new(capacity: usize) -> Self {
+        Self { capacity, frames: BTreeMap::new(), deadlines: BTreeSet::new(), next: 0 }
+    }
+
     /// Lets a packet wait. False: the room is full, and the packet is gone.
     #[must_use]
     pub(crate) fn push(&mut self, what: For, packet: Packet, now: Instant) -> bool {
-        if self.frames.len() >= CAPACITY {
+        if self.frames.len() >= self.capacity {
             return false;
         }
         // A packet that waits a second time does not get its time again; for an answer it waits only once anyway.

@@ -4,7 +4,7 @@
 use scalebed_engine::Rng;
 use scalebed_frame::NodeId;
 use scalebed_topologies::Lab;
-use scalebed_topologies::fault::{Fault, Kind};
+use scalebed_topologies::fault::{Fault, Full, Kind};
 use scalebed_topologies::lab::{Architecture, Cable, End, PortRole};
 
 use super::narrow;
@@ -21,6 +21,8 @@ pub struct Case {
     pub stage: &'static str,
     /// General distribution with hide NAT instead of the lab's own: most return packets then need a correction.
     pub general: bool,
+    /// What members have little of.
+    pub full: Option<Full>,
     /// The faults.
     pub faults: Vec<Fault>,
     /// Seed of traffic and of what lossy cables lose.
@@ -33,14 +35,37 @@ pub fn systematic(lab: &Lab) -> Vec<Case> {
     let mut cases = Vec::new();
     for fault in alone(lab) {
         for general in [false, true] {
-            cases.push(Case { stage: "alone", general, faults: vec![fault.clone()], seed: 1 });
+            cases.push(Case { stage: "alone", general, full: None, faults: vec![fault.clone()], seed: 1 });
         }
     }
     for faults in timed(lab) {
-        cases.push(Case { stage: "when", general: false, faults, seed: 1 });
+        cases.push(Case { stage: "when", general: false, full: None, faults, seed: 1 });
     }
+    cases.extend(full(lab));
     for faults in pairs(lab) {
-        cases.push(Case { stage: "pairs", general: false, faults, seed: 1 });
+        cases.push(Case { stage: "pairs", general: false, full: None, faults, seed: 1 });
+    }
+    cases
+}
+
+/// F28: little of everything, one at a time, in quiet and when connections must go elsewhere.
+fn full(lab: &Lab) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for full in [Full::Connections, Full::NatPorts, Full::Queues] {
+        for fault in [
+            fault(Kind::Hang, member(lab, 1), FIRST_MS, Times::of(lab).unit),
+            fault(Kind::Restart, member(lab, 1), FIRST_MS, 0),
+            fault(Kind::Kill, member(lab, 0), FIRST_MS, STANDS_MS),
+        ] {
+            // Queues fill when many connections must be told of at once.
+            if full == Full::Queues && fault.kind == Kind::Hang {
+                continue;
+            }
+            for general in [false, true] {
+                let faults = vec![fault.clone()];
+                cases.push(Case { stage: "full", general, full: Some(full), faults, seed: 1 });
+            }
+        }
     }
     cases
 }
@@ -188,7 +213,7 @@ pub fn random(lab: &Lab, seed: u64, budget: u64) -> Case {
         faults.extend(narrow::any(lab, &mut rng));
     }
     faults.sort();
-    Case { stage: "random", general: rng.below(3) == 0, faults, seed }
+    Case { stage: "random", general: rng.below(3) == 0, full: None, faults, seed }
 }
 
 fn one(lab: &Lab, rng: &mut Rng) -> Fault {

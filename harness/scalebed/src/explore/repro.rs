@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use scalebed_cluster::Ablations;
-use scalebed_topologies::fault::Fault;
+use scalebed_topologies::fault::{Fault, Full};
 use serde::{Deserialize, Serialize};
 
 use super::cases::Case;
@@ -25,6 +25,9 @@ pub struct Repro {
     /// General distribution with hide NAT instead of the lab's own.
     #[serde(default)]
     pub general: bool,
+    /// F28: what members have little of.
+    #[serde(default)]
+    pub full: Option<Full>,
     /// The commit at which it was found.
     pub commit: String,
     /// Safeguards that were switched off.
@@ -72,7 +75,8 @@ impl Repro {
     /// The case.
     #[must_use]
     pub fn case(&self) -> Case {
-        Case { stage: "repro", general: self.general, faults: self.faults.clone(), seed: self.seed }
+        let Self { general, full, seed, .. } = *self;
+        Case { stage: "repro", general, full, faults: self.faults.clone(), seed }
     }
 
     /// Runs it again.

@@ -4,7 +4,7 @@ use scalebed_cluster::Ablations;
 use scalebed_frame::DistributionMode;
 use scalebed_record::{Fact, History, Verdict};
 use scalebed_topologies::Lab;
-use scalebed_topologies::fault::Fault;
+use scalebed_topologies::fault::{Fault, Full};
 use scalebed_topologies::scenario::{Expect, Overrides, Scenario, Traffic};
 
 use super::cases::Case;
@@ -18,6 +18,13 @@ const TRAFFIC: Traffic = Traffic { probes: 12, probe_rate: 50, population: 120, 
 const SETTLE_MS: u64 = 6_000;
 /// Connections are synced early: old and young ones are there when the first fault comes.
 const SYNC_DELAY_MS: u32 = 500;
+
+/// Of 132 flows and their copies a member has to hold about 66.
+const FEW_CONNECTIONS: u32 = 40;
+/// For 132 flows.
+const FEW_PORTS: u16 = 80;
+/// A move is of a dozen connections or two.
+const FEW_WAIT: u32 = 12;
 
 /// What came of a case.
 #[derive(Debug)]
@@ -59,7 +66,15 @@ fn scenario(lab: &Lab, faults: &[Fault]) -> Scenario {
 /// The lab as a case runs it.
 fn prepared(lab: &Lab, case: &Case) -> Lab {
     let general = case.general.then_some(DistributionMode::General);
-    lab.with(&Overrides { sync_delay_ms: Some(SYNC_DELAY_MS), distribution: general, ..Overrides::default() })
+    let mut lab =
+        lab.with(&Overrides { sync_delay_ms: Some(SYNC_DELAY_MS), distribution: general, ..Overrides::default() });
+    match case.full {
+        None => {}
+        Some(Full::Connections) => lab.group.limits.connections = FEW_CONNECTIONS,
+        Some(Full::NatPorts) => lab.group.nat.iter_mut().for_each(|nat| nat.ports.1 = nat.ports.0 + FEW_PORTS),
+        Some(Full::Queues) => (lab.group.limits.items, lab.group.limits.frames) = (FEW_WAIT, FEW_WAIT),
+    }
+    lab
 }
 
 /// Runs a case.
@@ -79,6 +94,7 @@ pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failur
         first_ms: warm + scenario.baseline_ms,
         healed_ms: warm + case.faults.iter().map(Fault::healed_ms).max().unwrap_or(0),
         single: case.faults.len() == 1,
+        full: case.full,
         delay_ms: case.faults.iter().map(|fault| fault.kind.delay_ms()).sum(),
         takes_frames: case.faults.iter().any(|fault| fault.kind.takes_frames()),
     };

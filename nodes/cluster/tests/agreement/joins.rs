@@ -1,8 +1,8 @@
 //! Boot and scale-out: who comes in, and who does not.
 
 use scalebed_cluster::{Ablations, NodeConfig};
-use scalebed_frame::Bucket;
-use scalebed_frame::control::MemberState;
+use scalebed_frame::control::{Body, Control, Heartbeat, MemberState};
+use scalebed_frame::{Bucket, Generation, Incarnation};
 use scalebed_topologies::lab::Architecture;
 
 use crate::world::{World, booted, config_of, ms, sgm};
@@ -58,4 +58,54 @@ fn a_joiner_with_another_configuration_stays_ready() {
     assert_eq!(world.generations(), 1);
     assert_eq!(world.member(3).state(), MemberState::Ready);
     assert!(world.member(3).reason().is_some_and(|reason| reason.contains("differs")));
+}
+
+#[test]
+fn a_boot_goes_above_every_generation_that_was_heard() {
+    // Heard by the one that boots, or by another.
+    for who in [1, 2] {
+        let mut world = booted(Architecture::ElasticXl, 3, &[]);
+        let held = world.member(3).accepted();
+        for number in 1..=3 {
+            world.kill(sgm(number));
+            world.start(sgm(number));
+        }
+        let beat = Control {
+            from: sgm(3),
+            incarnation: Incarnation(256),
+            to: None,
+            body: Body::Heartbeat(Heartbeat {
+                sent: world.now.0,
+                heard: Vec::new(),
+                state: MemberState::Active,
+                reason: None,
+                config: 7,
+                accepted: Generation { counter: 600, ..held },
+                digest: 1,
+                activated: held,
+                admitted: Vec::new(),
+                smo: true,
+                downlinks_down: Vec::new(),
+            }),
+        };
+        let now = world.now;
+        world.hand(sgm(who), 0, &beat, now);
+        world.run(ms(4000));
+        world.all_active(&[1, 2, 3]);
+        assert_eq!(world.generations(), 601);
+    }
+}
+
+#[test]
+fn a_boot_after_all_state_was_lost_is_above_what_was_before() {
+    let mut world = booted(Architecture::ElasticXl, 3, &[]);
+    world.kill(sgm(3));
+    world.run(ms(2000));
+    assert_eq!(world.generations(), 2);
+    for number in 1..=3 {
+        world.start(sgm(number));
+    }
+    world.run(ms(4000));
+    world.all_active(&[1, 2, 3]);
+    assert_eq!(world.generations(), 257);
 }

@@ -91,3 +91,31 @@ fn a_connection_in_a_bucket_that_moved_away_is_known_to_its_owner_and_its_backup
     to.sort_unstable();
     assert_eq!(to, [owner, backup]);
 }
+
+#[test]
+fn a_list_longer_than_the_queue_goes_in_parts_and_ends_last() {
+    let [new, other, _] = OTHERS;
+    let mut gateway = gateway(new, other);
+    gateway.streams = crate::stream::Streams::new(8);
+    gateway.streams.heard(new, LIFE);
+    for port in 0..60 {
+        gateway.apply_entry(&entry(if port % 3 == 0 { other } else { ME }, 10_000 + port));
+    }
+    let buckets: Vec<Bucket> = (0..8).map(Bucket).collect();
+    gateway.send_move(new, GENERATION, &buckets);
+    let mut items = Vec::new();
+    for _ in 0..20 {
+        items.extend(told(&mut gateway, new));
+        gateway.make_up();
+    }
+    let known: std::collections::BTreeSet<Flow> = items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Entry(entry) | Item::Kept(entry) => Some(entry.forward),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(known.len(), 60);
+    assert!(matches!(items.last(), Some(Item::MoveDone { entries: 60, .. })), "{:?}", items.last());
+    assert_eq!(items.len(), 61, "nothing twice");
+}
