@@ -14,9 +14,9 @@ use scalebed_topologies::lab::{Architecture, Network, NetworkRole};
 
 use crate::counters::{Count, Counters, Fate};
 use crate::membership::Membership;
+use crate::moves::Move;
 use crate::nat::Nat;
 use crate::path::Decide;
-use crate::sharing::Move;
 use crate::stream::Streams;
 use crate::table::{CAPACITY, Id, Table};
 use crate::waiting::Waiting;

@@ -96,6 +96,7 @@ impl Gateway {
                     }
                     if self.streams.heard(member, message.incarnation) {
                         self.ask_again(member);
+                        self.move_again(member);
                     }
                     if let Body::Sync(sync) = message.body {
                         if message.to == Some(self.config.id) {

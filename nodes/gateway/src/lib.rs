@@ -9,6 +9,7 @@ mod engine;
 mod footprint;
 mod intake;
 mod membership;
+mod moves;
 mod nat;
 mod packet;
 mod path;

@@ -8,7 +8,7 @@ use scalebed_cluster::Port;
 use scalebed_cluster::wrap::Envelope;
 use scalebed_frame::control::{Body, Heartbeat};
 use scalebed_frame::sync::{Entry, Item, Neighbour, SyncMessage, Version};
-use scalebed_frame::{Bucket, Flow, Generation, Incarnation, MemberId};
+use scalebed_frame::{Flow, Incarnation, MemberId};
 use scalebed_topologies::lab::Sticky;
 
 use crate::counters::{Count, Fate};
@@ -16,17 +16,6 @@ use crate::engine::{Gateway, Joining};
 use crate::stream::Received;
 use crate::table::{Connection, Id, Told};
 use crate::waiting::For;
-
-/// A planned move whose list is being sent.
-#[derive(Debug)]
-pub(crate) struct Move {
-    to: MemberId,
-    generation: Generation,
-    buckets: Vec<Bucket>,
-    /// Where the table is read on.
-    slot: u32,
-    entries: u32,
-}
 
 impl Gateway {
     /// Queues an item for a peer. False: there is no room, and it will be told what it misses when there is.
@@ -102,7 +91,7 @@ impl Gateway {
     }
 
     /// Sends a connection to a member that does not have it yet.
-    fn tell(&mut self, id: Id, to: MemberId) -> bool {
+    pub(crate) fn tell(&mut self, id: Id, to: MemberId) -> bool {
         let now = self.now;
         let Some(life) = self.view.life(to) else { return false };
         let Some(connection) = self.table.get_mut(id) else { return false };
@@ -317,51 +306,6 @@ impl Gateway {
         if self.joining.as_ref().is_some_and(|joining| joining.open.is_empty()) {
             self.joined();
         }
-    }
-
-    /// A previous owner: the connections of the buckets that moved go to their new owner, those that it keeps as corrections
-    /// for others among them, then the end of the list. The others tell the new owner of theirs too, but nobody waits
-    /// for that.
-    pub(crate) fn send_move(&mut self, to: MemberId, generation: Generation, buckets: &[Bucket]) {
-        self.moves.push(Move { to, generation, buckets: buckets.to_vec(), slot: 0, entries: 0 });
-        self.go_on_with_moves(to);
-    }
-
-    /// A list that is longer than there is room for goes in parts: its end must not be lost.
-    fn go_on_with_moves(&mut self, to: MemberId) {
-        for mut one in std::mem::take(&mut self.moves) {
-            let known = self.view.places.iter().any(|place| place.assignment.moved == one.generation);
-            let done = !known || one.to == to && self.send_part(&mut one);
-            if !done {
-                self.moves.push(one);
-            }
-        }
-    }
-
-    /// True: all of it is queued, the end too.
-    fn send_part(&mut self, part: &mut Move) -> bool {
-        while part.slot < self.table.slots() {
-            let id = self.table.at(part.slot);
-            let connection = id.and_then(|id| Some((id, self.table.get(id)?)));
-            let (queued, counts) = match connection.filter(|(_, one)| part.buckets.contains(&one.bucket)) {
-                Some((id, one)) if self.owns(one) => (self.tell(id, part.to) || self.knows(id, part.to), 1),
-                Some((_, one)) if one.owner != part.to && self.view.admits(one.owner, one.life) => {
-                    let kept = Item::Kept(one.entry(self.now));
-                    (self.push(part.to, kept), 1)
-                }
-                Some(_) | None => (true, 0),
-            };
-            // Of a life that is not admitted nothing is to be told, nor waited for.
-            if !queued && self.view.life(part.to).is_some() {
-                return false;
-            }
-            (part.slot, part.entries) = (part.slot + 1, part.entries + counts);
-        }
-        self.push(part.to, Item::MoveDone { generation: part.generation, entries: part.entries })
-    }
-
-    fn knows(&self, id: Id, member: MemberId) -> bool {
-        self.table.get(id).is_some_and(|one| one.told.iter().any(|told| told.member == member))
     }
 
     pub(crate) fn sync_message(&mut self, from: MemberId, life: Incarnation, message: SyncMessage) {

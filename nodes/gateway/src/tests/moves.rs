@@ -119,3 +119,15 @@ fn a_list_longer_than_the_queue_goes_in_parts_and_ends_last() {
     assert!(matches!(items.last(), Some(Item::MoveDone { entries: 60, .. })), "{:?}", items.last());
     assert_eq!(items.len(), 61, "nothing twice");
 }
+
+#[test]
+fn a_new_owner_heard_in_its_new_life_after_the_move_gets_the_list_again() {
+    let [new, other, _] = OTHERS;
+    let mut gateway = gateway(new, other);
+    gateway.apply_entry(&entry(ME, 10_001));
+    gateway.send_move(new, GENERATION, &[Bucket(10_001 % 8)]);
+    assert!(gateway.streams.heard(new, Incarnation(512)), "the queue of the life before is gone");
+    gateway.move_again(new);
+    let items = told(&mut gateway, new);
+    assert!(matches!(items[..], [Item::Entry(_), Item::MoveDone { entries: 1, .. }]), "{items:?}");
+}
