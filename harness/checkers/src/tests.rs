@@ -342,7 +342,14 @@ fn nothing_seen_is_never_green() {
 /// Nor is an explored case.
 #[test]
 fn nothing_seen_violates_an_invariant() {
-    let span = invariants::Span { first_ms: 2_000, healed_ms: 2_000, single: true, delay_ms: 0, full: None, takes_frames: false };
+    let span = invariants::Span {
+        first_ms: 2_000,
+        healed_ms: 2_000,
+        single: true,
+        delay_ms: 0,
+        full: None,
+        takes_frames: false,
+    };
     let violated = |run: &Run| {
         let violations = invariants::violations(&run.input(), span);
         violations.into_iter().map(|verdict| verdict.check).collect::<Vec<_>>()

@@ -35,7 +35,9 @@ fn who_hears_nobody_on_sync_goes_down_until_it_does() {
 fn without_any_sync_the_lowest_goes_on_alone() {
     for members in [2, 3] {
         let mut world = booted(Architecture::ElasticXl, members, &[]);
-        (1..=members).for_each(|number| drop(world.cut.insert((sgm(number), SYNC))));
+        for number in 1..=members {
+            world.cut.insert((sgm(number), SYNC));
+        }
         while world.now < ms(4000) {
             let next = world.now.0 + 1_000_000;
             world.run(scalebed_engine::Instant(next));
