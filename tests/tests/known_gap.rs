@@ -35,13 +35,21 @@ fn config(start: u64) -> Config {
         gateway: Ipv4Addr::new(198, 18, other, 2),
     };
     let behind = |third| vec![Prefix { address: Ipv4Addr::new(198, 18, third, 0), length: 24 }];
-    let traffic = Traffic { probes: 16, probe_rate: RATE, population: 0, population_rate: 2, young_percent: 0 };
+    let traffic = Traffic {
+        probes: 16,
+        probe_rate: RATE,
+        population: 0,
+        population_rate: 2,
+        young_percent: 0,
+        states_percent: 0,
+    };
     let addresses = |third| Addresses { on_link: Vec::new(), behind: behind(third) };
     let schedule = profile(&Profile {
         seed: 1,
         run: 7,
         start,
         length: LENGTH,
+        event: LENGTH / 2,
         traffic,
         clients: addresses(64),
         servers: addresses(128),

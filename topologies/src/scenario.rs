@@ -58,12 +58,21 @@ pub struct Traffic {
     pub population_rate: u32,
     /// Share of the population that starts spread over the run instead of at its beginning, percent: young connections.
     pub young_percent: u32,
+    /// Share of the other TCP flows that are idle, half closed or in their handshake when the first event comes, percent.
+    #[serde(default)]
+    pub states_percent: u32,
 }
 
 impl Traffic {
     /// The small-machine profile of the measurement rules.
-    pub const SMALL: Self =
-        Self { probes: 32, probe_rate: 200, population: 2_000, population_rate: 2, young_percent: 20 };
+    pub const SMALL: Self = Self {
+        probes: 32,
+        probe_rate: 200,
+        population: 2_000,
+        population_rate: 2,
+        young_percent: 20,
+        states_percent: 50,
+    };
 }
 
 /// Something done to the lab.

@@ -8,6 +8,7 @@ use scalebed_topologies::scenario::{Action, Outcome};
 
 use crate::evidence::{Evidence, MS};
 use crate::places::Role;
+use crate::states::{self, State};
 
 /// Losses are counted to an event for so many heartbeat units after it: detection, the barrier, and one more packet of
 /// the slowest flow, which opens an unsynced UDP connection again.
@@ -39,7 +40,7 @@ pub enum Fate {
     Lost,
     /// Its state may have reached whoever gets its packets now: either way is right.
     Either,
-    /// It was not established then, or its age is too near the sync delay.
+    /// There was none, or its age is too near the sync delay.
     NotJudged,
 }
 
@@ -54,6 +55,8 @@ pub struct Prediction {
     pub owned: bool,
     /// Of a TCP connection.
     pub fate: Fate,
+    /// Its state just before.
+    pub state: Option<State>,
     /// Older than the sync delay.
     pub older: bool,
     /// A TCP connection that need not survive: it may lose packets to the end.
@@ -163,12 +166,14 @@ fn predict_flow(evidence: &Evidence<'_>, happening: &Happening, matrix: Option<&
             (pivot || through != [false; 2] || by_matrix && last.contains(&None) || owned, owned)
         }
     };
-    let (fate, older) = fate(evidence, happening, flow, owned, dealt);
+    let state = states::at(evidence, flow, at);
+    let (fate, older) =
+        state.map_or((Fate::NotJudged, false), |state| fate(evidence, happening, flow, owned, dealt, state));
     let spec = &evidence.schedule.flows[flow];
     // A connection that opens while its owner is gone may be lost too; one that opens later may not.
     let begun = evidence.schedule.start + spec.first < happening.window;
     let doomed = spec.kind == FlowKind::Tcp && owned && begun && fate != Fate::Survives;
-    Prediction { hurt, through, owned, fate, older, doomed }
+    Prediction { hurt, through, owned, fate, state, older, doomed }
 }
 
 /// Owners of the buckets of both directions by the algebra; `None`: can't be told.
@@ -195,23 +200,21 @@ fn goes_through(evidence: &Evidence<'_>, victim: Victim, flow: usize, side: usiz
 }
 
 /// A connection survives the loss of its owner iff its state had reached whoever gets its packets: synced to the backup
-/// after the delay, or at once to the member of its return direction.
+/// after the delay, or at once to the member of its return direction. A handshake needs no state: the client's SYN comes
+/// again, and makes it anew.
 fn fate(
     evidence: &Evidence<'_>,
     happening: &Happening,
     flow: usize,
     owned: bool,
     dealt: [Option<MemberId>; 2],
+    state: State,
 ) -> (Fate, bool) {
-    let spec = &evidence.schedule.flows[flow];
-    let established = evidence
-        .report
-        .and_then(|report| {
-            report.tcp.binary_search_by_key(&flow, |tcp| tcp.flow as usize).ok().map(|at| report.tcp[at])
-        })
-        .map_or(0, |tcp| tcp.established);
-    if spec.kind != FlowKind::Tcp || established == 0 || established >= happening.at {
-        return (Fate::NotJudged, false);
+    let established = evidence.tcp(flow).map_or(0, |tcp| tcp.established);
+    if state == State::Handshaking {
+        // The answer to the SYN may have passed the victim, which nobody will ask for again.
+        let passed = established != 0 && established < happening.after + EDGE;
+        return (if owned && passed { Fate::Either } else { Fate::Survives }, false);
     }
     let delay = u64::from(evidence.lab().group.sync_delay_ms) * MS;
     let age = happening.at - established;

@@ -3,7 +3,7 @@
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use scalebed_frame::NodeId;
 use scalebed_frame::signature::Class;
-use scalebed_record::traffic::GeneratorReport;
+use scalebed_record::traffic::{GeneratorReport, TcpReport};
 use scalebed_record::{Fact, FlowSpec, Observation, Schedule};
 use scalebed_topologies::Lab;
 use scalebed_topologies::scenario::Scenario;
@@ -118,6 +118,12 @@ impl<'a> Evidence<'a> {
         self.schedule.flows.iter().enumerate()
     }
 
+    /// What the ends of a flow's TCP connection report.
+    pub(crate) fn tcp(&self, flow: usize) -> Option<&'a TcpReport> {
+        let reports = &self.report?.tcp;
+        reports.binary_search_by_key(&flow, |tcp| tcp.flow as usize).ok().map(|place| &reports[place])
+    }
+
     /// A packet's journey.
     pub(crate) fn journey(&self, flow: usize, side: usize, sequence: u32) -> &Journey {
         &self.journeys[self.packets.id(flow, side, sequence)]
@@ -132,9 +138,8 @@ impl<'a> Evidence<'a> {
     /// When a packet was due, ns of the run's clock.
     pub(crate) fn due(&self, flow: usize, side: usize, sequence: u32) -> u64 {
         let spec = &self.schedule.flows[flow];
-        let k = u64::from(sequence);
-        let due = spec.due(DIRECTIONS[side], k).unwrap_or(spec.first + k * 1_000_000_000 / u64::from(spec.rate.max(1)));
-        self.schedule.start + due
+        let way = DIRECTIONS[side];
+        self.schedule.start + spec.due(way, u64::from(sequence)).unwrap_or_else(|| spec.end(way))
     }
 
     /// ms after the schedule's start, for reports.

@@ -24,6 +24,7 @@ pub mod oracle;
 mod packets;
 mod places;
 mod recording;
+mod states;
 
 #[cfg(test)]
 mod tests;

@@ -36,7 +36,8 @@ impl Packets {
             let of = |direction| u32::try_from(flow.count(direction)).unwrap_or(u32::MAX / 4);
             let forward = of(Direction::Forward);
             // A TCP request may be due so late that its response falls behind the schedule's end.
-            let reverse = if flow.kind == FlowKind::Tcp { forward } else { of(Direction::Reverse) };
+            let late = if flow.kind == FlowKind::Tcp { forward } else { 0 };
+            let reverse = of(Direction::Reverse).max(late);
             base.push([next, next.saturating_add(forward)]);
             count.push([forward, reverse]);
             next = next.saturating_add(forward).saturating_add(reverse);

@@ -7,6 +7,7 @@ use scalebed_topologies::lab::GeneratorSide;
 use scalebed_topologies::scenario::Scenario;
 use scalebed_traffic::{Addresses, Config, Profile, Side, profile};
 
+use crate::driver;
 use crate::exit::{self, Failure};
 
 /// Numbers of the MACs of the stations that the generator plays; ports of the lab's nodes count from 0.
@@ -26,6 +27,7 @@ pub fn generator(lab: &Lab, scenario: &Scenario, seed: u64, start: u64, length: 
         run: crate::files::hash64(format!("{} {} {seed}", lab.name, scenario.name).as_bytes()),
         start,
         length,
+        event: first_event(scenario).unwrap_or(length / 2),
         traffic: scenario.traffic,
         clients: addresses(inside),
         servers: addresses(outside),
@@ -37,6 +39,11 @@ pub fn generator(lab: &Lab, scenario: &Scenario, seed: u64, start: u64, length: 
         outside: side(lab, outside, MAC_BASES[1]),
         inside_prefixes: inside.behind.clone(),
     })
+}
+
+/// Of the scenario, ns after the schedule's start. (Not of faults that an explored case adds.)
+fn first_event(scenario: &Scenario) -> Option<u64> {
+    scenario.events.first().map(|event| driver::WARM_UP + event.at_ms * 1_000_000)
 }
 
 fn side(lab: &Lab, side: &GeneratorSide, mac_base: u32) -> Side {

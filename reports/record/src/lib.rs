@@ -12,5 +12,5 @@ pub use comparison::Comparison;
 pub use history::{Entry, Fact, History};
 pub use observation::{Observation, Probe, TapId};
 pub use record::Record;
-pub use traffic::{FlowKind, FlowSpec, Schedule};
+pub use traffic::{FlowKind, FlowSpec, Schedule, Shape};
 pub use verdict::{Outcome, Verdict};

@@ -36,7 +36,34 @@ pub enum FlowKind {
     Tcp,
 }
 
-/// One flow. Packet k of a direction is due at `first + k * 1e9 / rate` (the reverse direction half an interval later).
+/// What a flow does beside its rounds. Times in ns after the schedule's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// Rounds from its first to its last.
+    #[default]
+    Steady,
+    /// Rounds that would begin at or after `from` come later by the pause, `to - from`.
+    Idle {
+        /// Start of the pause.
+        from: u64,
+        /// Its end.
+        to: u64,
+    },
+    /// TCP: no request is due at or after `at`; the client closes instead (RFC 9293, 3.6), and the server goes on alone.
+    HalfClosed {
+        /// The half close.
+        at: u64,
+    },
+    /// TCP: the server takes so long to answer the SYN, and the client calls that much earlier.
+    SlowHandshake {
+        /// How long, ns.
+        hold: u64,
+    },
+}
+
+/// One flow. Packet k of a direction is due at `first + k * 1e9 / rate` (the reverse direction half an interval later),
+/// unless its shape says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowSpec {
     /// What it is for.
@@ -51,6 +78,9 @@ pub struct FlowSpec {
     pub last: u64,
     /// Packets a second each way.
     pub rate: u32,
+    /// What it does beside.
+    #[serde(default)]
+    pub shape: Shape,
 }
 
 impl FlowSpec {
@@ -58,21 +88,53 @@ impl FlowSpec {
     #[must_use]
     pub fn due(&self, direction: signature::Direction, k: u64) -> Option<u64> {
         let rate = u64::from(self.rate.max(1));
-        let half = match direction {
-            signature::Direction::Forward => 0,
-            signature::Direction::Reverse => 500_000_000 / rate,
+        let round = self.first + k * 1_000_000_000 / rate;
+        let pause = match self.shape {
+            Shape::Idle { from, to } if round >= from => to.saturating_sub(from),
+            _ => 0,
         };
-        let due = self.first + half + k * 1_000_000_000 / rate;
-        (due < self.last).then_some(due)
+        let (half, last) = match (direction, self.shape) {
+            (signature::Direction::Forward, Shape::HalfClosed { at }) => (0, self.last.min(at)),
+            (signature::Direction::Forward, _) => (0, self.last),
+            (signature::Direction::Reverse, _) => (500_000_000 / rate, self.last),
+        };
+        let due = round + half + pause;
+        (due < last).then_some(due)
+    }
+
+    /// Where packet `k` of a direction would have been, had it gone on: TCP closes there.
+    #[must_use]
+    pub fn end(&self, direction: signature::Direction) -> u64 {
+        let endless = Self { last: u64::MAX, shape: self.shape.endless(), ..*self };
+        endless.due(direction, self.count(direction)).unwrap_or(self.last)
     }
 
     /// How many packets are due in a direction.
     #[must_use]
     pub fn count(&self, direction: signature::Direction) -> u64 {
-        let span = self.last.saturating_sub(self.due(direction, 0).unwrap_or(self.last));
-        let rate = u64::from(self.rate.max(1));
-        // The smallest k with k * 1e9 / rate >= span, where the division rounds down.
-        u64::try_from((u128::from(span) * u128::from(rate)).div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+        let span = u128::from(self.last.saturating_sub(self.first));
+        let most = (span * u128::from(self.rate.max(1))).div_ceil(1_000_000_000) + 1;
+        // Due times only rise: the first that is past the end is their number.
+        let (mut low, mut high) = (0, u64::try_from(most).unwrap_or(u64::MAX));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.due(direction, middle).is_some() {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+impl Shape {
+    /// Without an end of its own.
+    const fn endless(self) -> Self {
+        match self {
+            Self::HalfClosed { .. } => Self::Steady,
+            Self::Steady | Self::Idle { .. } | Self::SlowHandshake { .. } => self,
+        }
     }
 }
 
@@ -120,12 +182,21 @@ pub struct GeneratorReport {
 }
 
 /// One TCP flow at the end of the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpReport {
     /// The flow.
     pub flow: u32,
+    /// When its first SYN went out, ns of CLOCK_MONOTONIC; 0 = never.
+    #[serde(default)]
+    pub opened: u64,
     /// When the handshake was done, ns of CLOCK_MONOTONIC; 0 = never.
     pub established: u64,
+    /// When the client's FIN was acknowledged while the server went on, ns of CLOCK_MONOTONIC; 0 = never.
+    #[serde(default)]
+    pub half_closed: u64,
+    /// When the server last learned that what it had sent arrived, ns of CLOCK_MONOTONIC; 0 = never.
+    #[serde(default)]
+    pub acknowledged: u64,
     /// Rounds completed (request delivered, response delivered).
     pub rounds: u32,
     /// When the last round was completed, ns of CLOCK_MONOTONIC.

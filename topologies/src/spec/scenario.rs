@@ -33,7 +33,7 @@ const SCENARIO: Shape = Shape {
 };
 const TRAFFIC: Shape = Shape {
     what: "`traffic`",
-    keys: &["probes", "probe_rate", "population", "population_rate", "young_percent"],
+    keys: &["probes", "probe_rate", "population", "population_rate", "young_percent", "states_percent"],
     later: &["mix", "sizes", "fragments", "icmp", "ramp", "elephants", "syn_flood"],
 };
 const GROUP: Shape = Shape {
@@ -107,12 +107,16 @@ fn traffic(node: &Node, problems: &mut Problems<'_>) -> Option<Traffic> {
     let population = number("population", 0, 100_000);
     let population_rate = number("population_rate", 1, 1_000);
     let young_percent = number("young_percent", 0, 100);
+    let states = map.get("states_percent");
+    let states_percent =
+        states.map_or(Some(0), |node| reader::number(node, "states_percent", 0..=100, problems).map(|at| at.value));
     Some(Traffic {
         probes: probes?,
         probe_rate: probe_rate?,
         population: population?,
         population_rate: population_rate?,
         young_percent: young_percent?,
+        states_percent: states_percent?,
     })
 }
 

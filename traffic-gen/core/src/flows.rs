@@ -2,15 +2,16 @@
 
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
+use std::time::Duration;
 
 use scalebed_frame::Flow;
 use scalebed_frame::signature::Direction;
 use scalebed_record::traffic::TcpReport;
-use scalebed_record::{FlowKind, FlowSpec, Schedule};
+use scalebed_record::{FlowKind, FlowSpec, Schedule, Shape};
 use siphasher::sip::SipHasher24;
 
 use crate::config::Place;
-use crate::tcp::{Endpoint, OUTSTANDING};
+use crate::tcp::{Endpoint, Manner, OUTSTANDING, Reaction, State};
 
 /// A flow as it goes.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl FlowState {
     pub(crate) fn new(schedule: &Schedule, index: u32, spec: FlowSpec, client: Place) -> Self {
         let traffic = match spec.kind {
             FlowKind::Udp => Traffic::Udp { seen: None },
-            FlowKind::Tcp => Traffic::Tcp(Box::new(Pair::new(schedule, index))),
+            FlowKind::Tcp => Traffic::Tcp(Box::new(Pair::new(schedule, index, spec.shape))),
         };
         Self { spec, client, traffic }
     }
@@ -81,12 +82,16 @@ impl FlowState {
 }
 
 impl Pair {
-    fn new(schedule: &Schedule, flow: u32) -> Self {
-        let report =
-            TcpReport { flow, established: 0, rounds: 0, last_round: 0, retransmitted: 0, reset: 0, broken: false };
+    fn new(schedule: &Schedule, flow: u32, shape: Shape) -> Self {
+        let manner = match shape {
+            Shape::Steady | Shape::Idle { .. } => Manner::default(),
+            Shape::HalfClosed { .. } => Manner { lingers: true, ..Manner::default() },
+            Shape::SlowHandshake { hold } => Manner { hold: Duration::from_nanos(hold), ..Manner::default() },
+        };
+        let report = TcpReport { flow, ..TcpReport::default() };
         Self {
             client: Endpoint::client(initial_sequence(schedule, flow, Direction::Forward)),
-            server: Endpoint::server(initial_sequence(schedule, flow, Direction::Reverse)),
+            server: Endpoint::server(initial_sequence(schedule, flow, Direction::Reverse), manner),
             seen: None,
             requested: VecDeque::new(),
             answered: 0,
@@ -117,15 +122,32 @@ impl Pair {
     /// The time of response `number` has come. True: its request is there, so it can be sent.
     pub(crate) fn on_response_due(&mut self, number: u64) -> bool {
         self.answered = number + 1;
-        let mut found = false;
+        // Whoever has the word alone is asked for nothing any more.
+        let mut found = self.server.state() == State::CloseWait;
         while let Some(&oldest) = self.requested.front() {
             if oldest > number {
                 break;
             }
-            found = oldest == number;
+            found |= oldest == number;
             self.requested.pop_front();
         }
         found
+    }
+
+    /// Takes down when an end got how far.
+    pub(crate) fn note(&mut self, end: End, reaction: Reaction, at: u64) {
+        match end {
+            End::Client if reaction.established => self.report.established = at,
+            End::Client if self.client.state() == State::FinWait2 && self.report.half_closed == 0 => {
+                self.report.half_closed = at;
+            }
+            End::Server if reaction.acknowledged => self.report.acknowledged = at,
+            End::Client | End::Server => {}
+        }
+        if reaction.reset {
+            self.report.reset = at;
+        }
+        self.report.broken |= reaction.broken;
     }
 
     /// Round `number` is the next of its direction's stream. False: it should have come before.
@@ -161,7 +183,7 @@ mod tests {
 
     #[test]
     fn responses_follow_their_requests() {
-        let mut pair = Pair::new(&schedule(), 0);
+        let mut pair = Pair::new(&schedule(), 0, Shape::Steady);
         assert!(!pair.on_request(0), "its response is not due yet");
         assert!(pair.on_response_due(0));
         assert!(!pair.on_response_due(1), "no request, no response");
@@ -175,14 +197,14 @@ mod tests {
 
     #[test]
     fn requests_that_wait_are_bounded() {
-        let mut pair = Pair::new(&schedule(), 0);
+        let mut pair = Pair::new(&schedule(), 0, Shape::Steady);
         (0..1_000).for_each(|number| assert!(!pair.on_request(number)));
         assert_eq!(pair.requested.len(), OUTSTANDING);
     }
 
     #[test]
     fn a_stream_goes_on_in_order_with_gaps_but_never_back() {
-        let mut pair = Pair::new(&schedule(), 0);
+        let mut pair = Pair::new(&schedule(), 0, Shape::Steady);
         let mut takes = |direction, number| pair.is_in_order(direction, number);
         assert!(takes(Direction::Forward, 0) && takes(Direction::Forward, 2) && takes(Direction::Reverse, 1));
         assert!(!takes(Direction::Forward, 2) && !takes(Direction::Reverse, 0));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, Status};
 use scalebed_frame::Flow;
 use scalebed_frame::signature::Direction;
-use scalebed_record::FlowKind;
 use scalebed_record::traffic::{GeneratorReport, HANDSHAKE_LEAD};
+use scalebed_record::{FlowKind, Shape};
 
 use crate::config::{Config, Place};
 use crate::flows::{End, FlowState, Traffic, initial_sequence};
@@ -34,6 +34,8 @@ enum Due {
     Reverse(u64),
     /// TCP: the client's FIN.
     Close,
+    /// TCP: the server's FIN, where it goes on alone.
+    Finish,
 }
 
 /// Counters, beside those of the report.
@@ -102,10 +104,13 @@ impl Generator {
                 let isn = initial_sequence(&new.config.schedule, index, Direction::Forward);
                 new.handshakes.insert((isn, spec.forward.dst_port), index);
                 new.clients.insert(spec.forward.reversed(), index);
-                new.plan(index, spec.first.saturating_sub(HANDSHAKE_LEAD), Due::Open);
+                let hold = if let Shape::SlowHandshake { hold } = spec.shape { hold } else { 0 };
+                new.plan(index, spec.first.saturating_sub(HANDSHAKE_LEAD + hold), Due::Open);
                 // Where its next request would have been: flows that end together don't close all at once.
-                let requests = spec.count(Direction::Forward);
-                new.plan(index, spec.first + requests * 1_000_000_000 / u64::from(spec.rate.max(1)), Due::Close);
+                new.plan(index, spec.end(Direction::Forward), Due::Close);
+                if matches!(spec.shape, Shape::HalfClosed { .. }) {
+                    new.plan(index, spec.end(Direction::Reverse), Due::Finish);
+                }
             }
             new.plan_packet(index, Direction::Forward, 0);
             new.plan_packet(index, Direction::Reverse, 0);
@@ -193,8 +198,12 @@ impl Generator {
     /// True: something was sent.
     fn on_due(&mut self, flow: u32, due: Due, at: Instant, now: Instant) -> bool {
         match due {
-            Due::Open => self.with_pair(flow, End::Client, now, |pair, out| pair.client.open(now, out)),
+            Due::Open => self.with_pair(flow, End::Client, now, |pair, out| {
+                pair.report.opened = now.0;
+                pair.client.open(now, out);
+            }),
             Due::Close => self.with_pair(flow, End::Client, now, |pair, out| pair.client.close(now, out)),
+            Due::Finish => self.with_pair(flow, End::Server, now, |pair, out| pair.server.close(now, out)),
             Due::Forward(number) => {
                 self.plan_packet(flow, Direction::Forward, number + 1);
                 return self.on_packet_due(flow, Direction::Forward, Round { number, intended: at }, now);

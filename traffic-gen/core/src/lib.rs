@@ -13,6 +13,7 @@ mod profile;
 mod receive;
 mod resolve;
 mod send;
+mod states;
 mod tcp;
 
 pub use config::{Config, Place, Side};

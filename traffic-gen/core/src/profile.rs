@@ -7,9 +7,11 @@ use scalebed_engine::Rng;
 use scalebed_frame::signature::{Class, Direction, Key};
 use scalebed_frame::{Flow, Protocol};
 use scalebed_record::traffic::HANDSHAKE_LEAD;
-use scalebed_record::{FlowKind, FlowSpec, Schedule};
+use scalebed_record::{FlowKind, FlowSpec, Schedule, Shape};
 use scalebed_topologies::lab::Prefix;
 use scalebed_topologies::scenario::Traffic;
+
+use crate::states::State;
 
 /// First due time of the first flow: leaves room for its handshake.
 const LEAD_IN: u64 = 2 * HANDSHAKE_LEAD;
@@ -31,6 +33,8 @@ pub struct Profile {
     pub start: u64,
     /// Its length.
     pub length: u64,
+    /// When the first event comes, counted from the start: TCP flows are in their states then.
+    pub event: u64,
     /// How many flows, how fast.
     pub traffic: Traffic,
     /// Where clients are.
@@ -49,24 +53,27 @@ pub struct Addresses {
 }
 
 /// The schedule of a profile: probes (UDP) first, then the population, every second flow of it TCP. Its young share
-/// starts spread evenly over the run, the rest within one interval at the beginning. No two flows have the same tuple;
+/// starts spread evenly over the run, the rest within one interval at the beginning; a share of its other TCP flows is
+/// idle, half closed or in its handshake when the first event comes. No two flows have the same tuple;
 /// no two population flows the same client or server address, as long as there are enough.
 #[must_use]
 pub fn profile(profile: &Profile) -> Schedule {
-    let Profile { seed, run, start, length, traffic, .. } = *profile;
+    let Profile { seed, run, start, length, traffic, event, .. } = *profile;
     let mut dealer = Dealer::new(profile);
     let mut flows = Vec::new();
     for index in 0..traffic.probes {
         let first = LEAD_IN + share(interval(traffic.probe_rate), index, traffic.probes);
         let forward = dealer.flow(Protocol::UDP, index % 4 == 1, index % 4 == 3);
         let (class, kind) = (Class::Probe, FlowKind::Udp);
-        flows.push(FlowSpec { class, kind, forward, first, last: length, rate: traffic.probe_rate });
+        let (rate, shape) = (traffic.probe_rate, Shape::Steady);
+        flows.push(FlowSpec { class, kind, forward, first, last: length, rate, shape });
     }
     let mut starts = Rng::new(seed, "starts");
-    let mut young = 0;
+    let mut states = Rng::new(seed, "states");
+    let (mut young, mut old) = (0, 0);
     for index in 0..traffic.population {
         // UDP and TCP flows come in pairs, so that the young share is the same in both.
-        let first = if is_young(index / 2, traffic.young_percent) {
+        let mut first = if is_young(index / 2, traffic.young_percent) {
             young += 1;
             let youngest = traffic.population * traffic.young_percent.min(100) / 100;
             let spread = length.saturating_sub(LEAD_IN + 2 * interval(traffic.population_rate));
@@ -77,8 +84,16 @@ pub fn profile(profile: &Profile) -> Schedule {
         let (kind, protocol) =
             if index % 2 == 0 { (FlowKind::Udp, Protocol::UDP) } else { (FlowKind::Tcp, Protocol::TCP) };
         let forward = dealer.flow(protocol, false, false);
-        let class = Class::Population;
-        flows.push(FlowSpec { class, kind, forward, first, last: length, rate: traffic.population_rate });
+        let (class, rate, mut shape) = (Class::Population, traffic.population_rate, Shape::Steady);
+        if kind == FlowKind::Tcp && !is_young(index / 2, traffic.young_percent) {
+            if let Some(state) = State::of(old, traffic.states_percent)
+                && let Some(planned) = state.plan(event, length, first, interval(rate), |most| states.below(most))
+            {
+                (first, shape) = planned;
+            }
+            old += 1;
+        }
+        flows.push(FlowSpec { class, kind, forward, first, last: length, rate, shape });
     }
     Schedule { run, key: key(seed), seed, start, end: length, flows }
 }
@@ -186,6 +201,7 @@ mod tests {
             run: 5,
             start: 1_000_000_000,
             length: 20_000_000_000,
+            event: 8_000_000_000,
             traffic: Traffic::SMALL,
             clients: addresses(0, [198, 18, 64, 0], 18),
             servers: addresses(1, [198, 18, 128, 0], 17),
@@ -200,10 +216,15 @@ mod tests {
         assert_eq!(count(Class::Probe, FlowKind::Udp), 32);
         assert_eq!(count(Class::Population, FlowKind::Udp), 1_000);
         assert_eq!(count(Class::Population, FlowKind::Tcp), 1_000);
-        let young = |kind| schedule.flows.iter().filter(|flow| flow.kind == kind && flow.first > 700_000_000).count();
+        let spread = |flow: &&FlowSpec| flow.shape == Shape::Steady && flow.first > 700_000_000;
+        let young = |kind| schedule.flows.iter().filter(|flow| flow.kind == kind).filter(spread).count();
         // 20 % of each, but for those whose even share of the run falls into its first moments.
         assert!((190..=200).contains(&young(FlowKind::Udp)), "{}", young(FlowKind::Udp));
         assert!((190..=200).contains(&young(FlowKind::Tcp)), "{}", young(FlowKind::Tcp));
+        let shaped = |is: fn(&Shape) -> bool| schedule.flows.iter().filter(|flow| is(&flow.shape)).count();
+        assert_eq!(shaped(|shape| matches!(shape, Shape::Idle { .. })), 160);
+        assert_eq!(shaped(|shape| matches!(shape, Shape::HalfClosed { .. })), 160);
+        assert_eq!(shaped(|shape| matches!(shape, Shape::SlowHandshake { .. })), 80);
         let tuples: BTreeSet<Flow> = schedule.flows.iter().map(|flow| flow.forward).collect();
         assert_eq!(tuples.len(), 2_032);
         let of = |end: fn(&Flow) -> IpAddr| tuples.iter().map(end).collect::<BTreeSet<_>>().len();
@@ -228,10 +249,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_profile_has_distinct_tuples_in_their_prefixes_and_times_in_the_run(
-            seed: u64, probes in 0u32..20, population in 0u32..200, young_percent in 0u32..101, length in 20u8..31,
+            seed: u64, probes in 0u32..20, population in 0u32..200, young_percent in 0u32..101,
+            states_percent in 0u32..101, event in 0u64..30_000_000_000, length in 20u8..31,
         ) {
             let mut wanted = small(seed);
-            wanted.traffic = Traffic { probes, probe_rate: 100, population, population_rate: 2, young_percent };
+            wanted.traffic = Traffic { probes, probe_rate: 100, population, population_rate: 2, young_percent, states_percent };
+            wanted.event = event;
             wanted.clients.behind[0].length = length;
             let schedule = profile(&wanted);
             let tuples: BTreeSet<Flow> = schedule.flows.iter().map(|flow| flow.forward).collect();

@@ -82,13 +82,7 @@ impl Generator {
         let mut reaction = Reaction::default();
         self.with_pair(index, end, now, |pair, out| {
             reaction = pair.end(end).on_segment(tcp, payload.len(), now, out);
-            if reaction.established && end == End::Client {
-                pair.report.established = received.0;
-            }
-            if reaction.reset {
-                pair.report.reset = received.0;
-            }
-            pair.report.broken |= reaction.broken;
+            pair.note(end, reaction, received.0);
         });
         if reaction.delivered {
             self.on_delivered(index, end, payload, received, now);

@@ -1,5 +1,5 @@
 //! One end of a TCP connection (RFC 9293), as far as the generator's pair needs it: handshake, segments of one
-//! signature each, cumulative acknowledgement, retransmission by timer, close from the client's side, reset.
+//! signature each, cumulative acknowledgement, retransmission by timer, close from the client's side first, reset.
 //!
 //! Nothing is acknowledged that did not arrive, and what is retransmitted keeps its place in the stream. A segment that
 //! comes out of order is not kept: its sender has a timer.
@@ -65,6 +65,8 @@ impl Segment {
 pub(crate) struct Reaction {
     /// The handshake is done.
     pub(crate) established: bool,
+    /// Something that this end had sent is acknowledged.
+    pub(crate) acknowledged: bool,
     /// Its payload is the next of the stream.
     pub(crate) delivered: bool,
     /// The peer, or somebody in its name, reset the connection.
@@ -113,6 +115,18 @@ pub(crate) struct Endpoint {
     rto: Duration,
     deadline: Option<Instant>,
     retransmitted: u32,
+    manner: Manner,
+    /// A slow server has not answered yet; its timer will.
+    holds: bool,
+}
+
+/// How a server behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manner {
+    /// So long it takes to answer a SYN.
+    pub(crate) hold: Duration,
+    /// The client's FIN does not end what it has to say.
+    pub(crate) lingers: bool,
 }
 
 impl Endpoint {
@@ -122,8 +136,8 @@ impl Endpoint {
     }
 
     /// A server that listens.
-    pub(crate) fn server(isn: u32) -> Self {
-        Self::new(State::Listen, isn)
+    pub(crate) fn server(isn: u32, manner: Manner) -> Self {
+        Self { manner, ..Self::new(State::Listen, isn) }
     }
 
     fn new(state: State, isn: u32) -> Self {
@@ -136,6 +150,8 @@ impl Endpoint {
             rto: RTO,
             deadline: None,
             retransmitted: 0,
+            manner: Manner::default(),
+            holds: false,
         }
     }
 
@@ -164,7 +180,7 @@ impl Endpoint {
     pub(crate) fn push(&mut self, round: Round, now: Instant, out: &mut Vec<Segment>) -> bool {
         let room = self.unacked.len() + self.waiting.len() < OUTSTANDING;
         match self.state {
-            State::Established if room => self.send(Piece::Data(round), now, out),
+            State::Established | State::CloseWait if room => self.send(Piece::Data(round), now, out),
             State::SynSent | State::SynReceived if room => self.waiting.push_back(round),
             _ => return false,
         }
@@ -176,7 +192,7 @@ impl Endpoint {
         let was = self.state;
         self.state = was.after(Event::Close);
         match self.state {
-            State::FinWait1 if was != State::FinWait1 => self.send(Piece::Fin, now, out),
+            State::FinWait1 | State::LastAck if was != self.state => self.send(Piece::Fin, now, out),
             State::Done | State::Reset => self.forget(),
             _ => {}
         }
@@ -185,6 +201,13 @@ impl Endpoint {
     /// The retransmission timer has run out: what is not acknowledged goes out again.
     pub(crate) fn on_timeout(&mut self, now: Instant, out: &mut Vec<Segment>) {
         if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        if std::mem::take(&mut self.holds) {
+            self.deadline = Some(now + self.rto);
+            if let Some(&sent) = self.unacked.front() {
+                out.push(self.segment(sent));
+            }
             return;
         }
         self.rto = (self.rto * 2).min(RTO_MAX);
@@ -216,6 +239,7 @@ impl Endpoint {
             | State::FinWait1
             | State::FinWait2
             | State::Closing
+            | State::CloseWait
             | State::LastAck => self.on_stream(tcp, length, now, out),
         }
     }
@@ -241,7 +265,13 @@ impl Endpoint {
             (State::Listen, SYN) => {
                 self.expected = tcp.sequence.wrapping_add(1);
                 self.state = self.state.after(Event::PeerSyn);
+                self.holds = !self.manner.hold.is_zero();
+                let answers = out.len();
                 self.send(Piece::Syn, now, out);
+                if self.holds {
+                    out.truncate(answers);
+                    self.deadline = Some(now + self.manner.hold);
+                }
             }
             (_, flags) if flags & RST != 0 => {}
             _ => out.push(Segment::refusal(tcp, length)),
@@ -264,7 +294,10 @@ impl Endpoint {
         if tcp.has(SYN) {
             // The peer's SYN again: it did not get our answer to it.
             if self.state == State::SynReceived {
-                self.on_lost_answer(now, out);
+                // A slow server is not hurried.
+                if !self.holds {
+                    self.on_lost_answer(now, out);
+                }
             } else {
                 self.acknowledge(out);
             }
@@ -276,7 +309,7 @@ impl Endpoint {
             return reaction;
         }
         let was = self.state;
-        self.take_ack(tcp.acknowledgement, now);
+        reaction.acknowledged = self.take_ack(tcp.acknowledgement, now);
         reaction.established = was == State::SynReceived && self.state == State::Established;
         self.flush(now, out);
         if length > 0 {
@@ -298,11 +331,10 @@ impl Endpoint {
     fn on_fin(&mut self, end: u32, now: Instant, out: &mut Vec<Segment>) {
         if end == self.expected {
             self.expected = self.expected.wrapping_add(1);
-            let was = self.state;
-            self.state = was.after(Event::PeerFin);
-            if self.state == State::LastAck && was != State::LastAck {
+            self.state = self.state.after(Event::PeerFin);
+            if self.state == State::CloseWait && !self.manner.lingers {
                 // Its FIN carries the acknowledgement.
-                self.send(Piece::Fin, now, out);
+                self.close(now, out);
                 return;
             }
         }
@@ -323,8 +355,8 @@ impl Endpoint {
         out.push(self.segment(sent));
     }
 
-    /// Drops what `acknowledgement` covers, and follows what its SYN or FIN being covered means.
-    fn take_ack(&mut self, acknowledgement: u32, now: Instant) {
+    /// Drops what `acknowledgement` covers, and follows what its SYN or FIN being covered means. True: there was some.
+    fn take_ack(&mut self, acknowledgement: u32, now: Instant) -> bool {
         let mut progress = false;
         while let Some(&Sent { sequence, piece, .. }) = self.unacked.front() {
             let end = sequence.wrapping_add(piece.length());
@@ -344,6 +376,7 @@ impl Endpoint {
             self.rto = RTO;
             self.deadline = (!self.unacked.is_empty()).then(|| now + self.rto);
         }
+        progress
     }
 
     /// Was every byte before `acknowledgement` sent, and none of it long ago?

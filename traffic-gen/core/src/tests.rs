@@ -13,7 +13,7 @@ use scalebed_frame::signature::{Class, Direction, Signature};
 use scalebed_frame::view::{ACK, Arp, FIN, Network, PSH, RST, SYN, Transport};
 use scalebed_frame::{Flow, Mac, NetworkId, Protocol, View, build, build::Envelope};
 use scalebed_record::traffic::GeneratorReport;
-use scalebed_record::{FlowKind, FlowSpec, Schedule};
+use scalebed_record::{FlowKind, FlowSpec, Schedule, Shape};
 use scalebed_topologies::lab::Prefix;
 
 use crate::{Config, Generator, Place, Side};
@@ -92,7 +92,7 @@ fn flow(kind: FlowKind, number: u8, rate: u32, first: u64, last: u64) -> FlowSpe
     let protocol = if kind == FlowKind::Udp { Protocol::UDP } else { Protocol::TCP };
     let (src, dst) = (address(64, number).into(), address(128, number).into());
     let forward = Flow { protocol, src, dst, src_port: 10_000 + u16::from(number), dst_port: 8_000 };
-    FlowSpec { class: Class::Population, kind, forward, first, last, rate }
+    FlowSpec { class: Class::Population, kind, forward, first, last, rate, shape: Shape::Steady }
 }
 
 impl Bench {
@@ -270,6 +270,41 @@ fn a_tcp_connection_from_handshake_to_fin() {
     assert_eq!((tcp.rounds, tcp.retransmitted, tcp.reset, tcp.broken), (2, 0, 0, false));
     assert_eq!(tcp.last_round, START + 250 * MS + PATH);
     assert_eq!((report.sent, report.received, report.foreign), (4, 4, 0));
+}
+
+#[test]
+fn a_half_closed_connection_goes_on_from_its_server_to_the_end() {
+    let mut half = flow(FlowKind::Tcp, 1, 10, 100 * MS, 500 * MS);
+    half.shape = Shape::HalfClosed { at: 150 * MS };
+    let mut bench = Bench::new(config(500 * MS, vec![half]), Settings::default());
+    bench.run_to_ms(3_000);
+    insta::assert_snapshot!(summary(&bench), @r"
+    0.150000 Inside [S] tcp 198.18.64.1:10001 > 198.18.128.1:8000
+    0.150020 Outside [S.] tcp 198.18.128.1:8000 > 198.18.64.1:10001
+    0.150040 Inside [.] tcp 198.18.64.1:10001 > 198.18.128.1:8000
+    0.200000 Inside [P.] tcp 198.18.64.1:10001 > 198.18.128.1:8000 round 0 late 0
+    0.200020 Outside [.] tcp 198.18.128.1:8000 > 198.18.64.1:10001
+    0.250000 Outside [P.] tcp 198.18.128.1:8000 > 198.18.64.1:10001 round 0 late 0
+    0.250020 Inside [.] tcp 198.18.64.1:10001 > 198.18.128.1:8000
+    0.300000 Inside [F.] tcp 198.18.64.1:10001 > 198.18.128.1:8000
+    0.300020 Outside [.] tcp 198.18.128.1:8000 > 198.18.64.1:10001
+    0.350000 Outside [P.] tcp 198.18.128.1:8000 > 198.18.64.1:10001 round 1 late 0
+    0.350020 Inside [.] tcp 198.18.64.1:10001 > 198.18.128.1:8000
+    0.450000 Outside [P.] tcp 198.18.128.1:8000 > 198.18.64.1:10001 round 2 late 0
+    0.450020 Inside [.] tcp 198.18.64.1:10001 > 198.18.128.1:8000
+    0.550000 Outside [P.] tcp 198.18.128.1:8000 > 198.18.64.1:10001 round 3 late 0
+    0.550020 Inside [.] tcp 198.18.64.1:10001 > 198.18.128.1:8000
+    0.650000 Outside [F.] tcp 198.18.128.1:8000 > 198.18.64.1:10001
+    0.650020 Inside [.] tcp 198.18.64.1:10001 > 198.18.128.1:8000
+    ");
+    let report = bench.report();
+    let tcp = report.tcp[0];
+    assert_eq!(tcp.opened, START + 50 * MS);
+    assert_eq!(tcp.half_closed, START + 200 * MS + 2 * PATH);
+    assert_eq!((tcp.rounds, tcp.retransmitted, tcp.reset, tcp.broken), (4, 0, 0, false));
+    assert_eq!((report.sent, report.received, report.foreign), (5, 5, 0));
+    // Its FIN is acknowledged last.
+    assert_eq!(tcp.acknowledged, START + 550 * MS + 2 * PATH);
 }
 
 #[test]

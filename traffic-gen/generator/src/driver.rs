@@ -132,7 +132,7 @@ mod tests {
     use scalebed_frame::signature::{Class, Signature};
     use scalebed_frame::view::Arp;
     use scalebed_frame::{Flow, Mac, NetworkId, Protocol, View, build};
-    use scalebed_record::{FlowKind, FlowSpec, Schedule};
+    use scalebed_record::{FlowKind, FlowSpec, Schedule, Shape};
     use scalebed_topologies::lab::Prefix;
     use scalebed_traffic::Side;
 
@@ -153,8 +153,15 @@ mod tests {
         };
         let (src, dst) = ([198, 18, 64, 1].into(), [198, 18, 128, 1].into());
         let forward = Flow { protocol: Protocol::UDP, src, dst, src_port: 10_000, dst_port: 8_000 };
-        let flow =
-            FlowSpec { class: Class::Probe, kind: FlowKind::Udp, forward, first: 0, last: 100 * MS, rate: 1_000 };
+        let flow = FlowSpec {
+            class: Class::Probe,
+            kind: FlowKind::Udp,
+            forward,
+            first: 0,
+            last: 100 * MS,
+            rate: 1_000,
+            shape: Shape::Steady,
+        };
         Config {
             name: "generator".to_owned(),
             schedule: Schedule {

@@ -9,7 +9,7 @@ use scalebed_frame::signature::{Class, Direction};
 use scalebed_frame::{Flow, Generation, Incarnation, Kind, Mac, MemberId, MhoId, NetworkId, NodeId, Protocol, Shim};
 use scalebed_record::history::{Declared, Heard};
 use scalebed_record::traffic::{GeneratorReport, TcpReport};
-use scalebed_record::{Entry, Fact, FlowKind, FlowSpec, History, Observation, Probe, Schedule, TapId};
+use scalebed_record::{Entry, Fact, FlowKind, FlowSpec, History, Observation, Probe, Schedule, Shape, TapId};
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{Architecture, NetworkRole, NodeKind};
 use scalebed_topologies::scenario::{Action, Scenario, Target};
@@ -194,6 +194,7 @@ impl Cluster {
                 first,
                 last: end,
                 rate,
+                shape: Shape::Steady,
             });
         }
         Schedule { run: 1, key: [7; 16], seed: 1, start: START, end, flows }
@@ -396,12 +397,10 @@ impl Cluster {
         }
         (spec.kind == FlowKind::Tcp).then(|| TcpReport {
             flow: u32::try_from(flow).unwrap(),
+            opened: opened.saturating_sub(MS),
             established: opened,
-            rounds: 0,
             last_round: last,
-            retransmitted: 0,
-            reset: 0,
-            broken: false,
+            ..TcpReport::default()
         })
     }
 

@@ -13,7 +13,8 @@ use crate::exit::Failure;
 use crate::world::sim::Sim;
 
 /// Little traffic, of every kind: what is looked for is in the agreement and in who processes what.
-const TRAFFIC: Traffic = Traffic { probes: 12, probe_rate: 50, population: 120, population_rate: 2, young_percent: 30 };
+const TRAFFIC: Traffic =
+    Traffic { probes: 12, probe_rate: 50, population: 120, population_rate: 2, young_percent: 30, states_percent: 0 };
 /// So long after the last fault: the bound of the liveness invariants, and a quiet tail of 2 s.
 const SETTLE_MS: u64 = 6_000;
 /// Connections are synced early: old and young ones are there when the first fault comes.

@@ -5,7 +5,7 @@
 /// ```text
 /// client: Closed -Open> SynSent -Handshake> Established -Close> FinWait1 -FinAcked> FinWait2 -PeerFin> Done
 ///                                                               FinWait1 -PeerFin> Closing -FinAcked> Done
-/// server: Listen -PeerSyn> SynReceived -Handshake> Established -PeerFin> LastAck -FinAcked> Done
+/// server: Listen -PeerSyn> SynReceived -Handshake> Established -PeerFin> CloseWait -Close> LastAck -FinAcked> Done
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -17,6 +17,7 @@ pub(crate) enum State {
     FinWait1,
     FinWait2,
     Closing,
+    CloseWait,
     LastAck,
     Done,
     Reset,
@@ -47,21 +48,29 @@ impl State {
             (SynReceived | Established, Event::Close) => FinWait1,
             (FinWait1, Event::FinAcked) => FinWait2,
             (Closing | LastAck, Event::FinAcked) => Done,
-            (SynReceived | Established, Event::PeerFin) => LastAck,
+            (SynReceived | Established, Event::PeerFin) => CloseWait,
+            (CloseWait, Event::Close) => LastAck,
             (FinWait1, Event::PeerFin) => Closing,
             (FinWait2, Event::PeerFin) => Done,
-            (SynSent | SynReceived | Established | FinWait1 | FinWait2 | Closing | LastAck, Event::PeerRst) => Reset,
             (
-                SynSent | SynReceived | Established | FinWait1 | FinWait2 | Closing | LastAck | Done | Reset,
+                SynSent | SynReceived | Established | FinWait1 | FinWait2 | Closing | CloseWait | LastAck,
+                Event::PeerRst,
+            ) => Reset,
+            (
+                SynSent | SynReceived | Established | FinWait1 | FinWait2 | Closing | CloseWait | LastAck | Done
+                | Reset,
                 Event::Open,
             )
             | (Closed | SynSent | SynReceived | Established, Event::PeerSyn)
-            | (FinWait1 | FinWait2 | Closing | LastAck | Done | Reset, Event::PeerSyn | Event::Handshake)
+            | (FinWait1 | FinWait2 | Closing | CloseWait | LastAck | Done | Reset, Event::PeerSyn | Event::Handshake)
             | (Closed | Listen | Established, Event::Handshake)
             | (FinWait1 | FinWait2 | Closing | LastAck | Done | Reset, Event::Close)
             | (Listen, Event::Open)
-            | (Closed | Listen | SynSent | SynReceived | Established | FinWait2 | Done | Reset, Event::FinAcked)
-            | (Closed | Listen | SynSent | Closing | LastAck | Done | Reset, Event::PeerFin)
+            | (
+                Closed | Listen | SynSent | SynReceived | Established | FinWait2 | CloseWait | Done | Reset,
+                Event::FinAcked,
+            )
+            | (Closed | Listen | SynSent | Closing | CloseWait | LastAck | Done | Reset, Event::PeerFin)
             | (Closed | Listen | Done | Reset, Event::PeerRst) => self,
         }
     }

@@ -24,7 +24,7 @@ enum Who {
 impl Line {
     fn new() -> Self {
         // The client's numbers wrap in the middle of the first round.
-        let (client, server) = (Endpoint::client(0xffff_ffe0), Endpoint::server(1_000));
+        let (client, server) = (Endpoint::client(0xffff_ffe0), Endpoint::server(1_000, Manner::default()));
         let reaction = Reaction::default();
         Self { client, server, now: START, log: String::new(), delivered: [vec![], vec![]], reaction }
     }
@@ -148,6 +148,49 @@ fn a_whole_connection() {
     assert_eq!((line.client.state(), line.server.state()), (State::Done, State::Done));
     assert_eq!(line.delivered, [[0], [0]]);
     assert_eq!((line.client.deadline(), line.server.deadline()), (None, None));
+}
+
+#[test]
+fn a_server_that_lingers_goes_on_alone_after_the_client_has_closed() {
+    let mut line = Line::opened();
+    line.server.manner = Manner { lingers: true, ..Manner::default() };
+    line.act(Who::Client, Endpoint::close);
+    assert_eq!((line.client.state(), line.server.state()), (State::FinWait2, State::CloseWait));
+    line.push(Who::Server, 0);
+    line.push(Who::Server, 1);
+    assert!(!line.client.push(Round { number: 9, intended: START }, START, &mut vec![]), "the client has closed");
+    line.act(Who::Server, Endpoint::close);
+    insta::assert_snapshot!(line.log, @r"
+    client> [F.] seq 1 ack 1
+    server> [.] seq 1 ack 2
+    server> [P.] seq 1 ack 2 round 0
+    client> [.] seq 2 ack 49
+    server> [P.] seq 49 ack 2 round 1
+    client> [.] seq 2 ack 97
+    server> [F.] seq 97 ack 2
+    client> [.] seq 2 ack 98
+    ");
+    assert_eq!((line.client.state(), line.server.state()), (State::Done, State::Done));
+    assert_eq!(line.delivered, [vec![], vec![0, 1]]);
+}
+
+#[test]
+fn a_slow_server_answers_when_it_is_time_and_is_not_hurried() {
+    let mut line = Line::new();
+    line.server.manner = Manner { hold: Duration::from_millis(500), ..Manner::default() };
+    line.act(Who::Client, Endpoint::open);
+    assert_eq!(line.server.deadline(), Some(START + Duration::from_millis(500)));
+    // The client loses patience after 200 ms, and would again after 400.
+    assert!(line.fire());
+    assert_eq!(line.server.state(), State::SynReceived);
+    assert!(line.fire());
+    assert_eq!((line.client.state(), line.server.state()), (State::Established, State::Established));
+    insta::assert_snapshot!(line.log, @r"
+    client> [S] seq 0 ack 0
+    client> [S] seq 0 ack 0 again
+    server> [S.] seq 0 ack 1
+    client> [.] seq 1 ack 1
+    ");
 }
 
 #[test]
