@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use scalebed_frame::{Generation, Incarnation, Kind, NodeId};
 use scalebed_record::history::Heard;
-use scalebed_record::{Entry, Fact, Outcome, Verdict};
+use scalebed_record::traffic::TcpReport;
+use scalebed_record::{Entry, Fact, Outcome, Shape, Verdict};
 
 use crate::evidence::MS;
 use crate::{Judgement, invariants};
@@ -373,6 +374,81 @@ fn a_connection_that_should_live_and_does_not_fails() {
         }
     }
     caught(&run.judge(), "survival-1");
+}
+
+/// A run whose connections are all steady, with one of them as if in a state when the member was killed.
+fn one_in_state(flow: u32, change: impl Fn(&mut TcpReport)) -> Run {
+    let mut run = run("maestro/member-kill", Mutant::None);
+    for entry in &mut run.history.entries {
+        if let Fact::Generator(report) = &mut entry.fact {
+            change(report.tcp.iter_mut().find(|tcp| tcp.flow == flow).unwrap());
+        }
+    }
+    run
+}
+
+/// Takes what taps saw of a flow within a time, ms after the event.
+fn take(run: &mut Run, flow: u32, from: i64, to: i64) {
+    let event = i64::try_from(START + WARM_UP + 5_500 * MS).unwrap();
+    let ms = i64::try_from(MS).unwrap();
+    let within = |at: u64| (event + from * ms..event + to * ms).contains(&i64::try_from(at).unwrap());
+    run.observations.retain(|seen| seen.probe.is_none_or(|probe| probe.flow != flow) || !within(seen.at));
+}
+
+fn survivors(judgement: &Judgement, state: &str) -> (u32, u32) {
+    let rows = judgement.record.survival.iter().filter(|row| row.state == state);
+    rows.fold((0, 0), |(kept, all), row| (kept + row.survived, all + row.connections))
+}
+
+#[track_caller]
+fn says(judgement: &Judgement, words: &str) {
+    let Some(Outcome::Fail(evidence)) = outcomes(judgement).get("survival-1").copied() else {
+        panic!("{:#?}", judgement.verdicts)
+    };
+    assert!(evidence.iter().any(|line| line.contains(words)), "{words} in {evidence:?}");
+}
+
+#[test]
+fn idle_half_closed_and_handshaking_connections_that_stop_fail_by_their_state() {
+    const EVENT: u64 = START + WARM_UP + 5_500 * MS;
+    const FOREVER: i64 = 60_000;
+    // Idle: silent for the last second.
+    let mut idle = one_in_state(27, |_| ());
+    take(&mut idle, 27, -1_050, 600);
+    assert_eq!(survivors(&idle.judge(), "idle"), (1, 1));
+    take(&mut idle, 27, 600, FOREVER);
+    says(&idle.judge(), ", idle, its owner");
+    // Half closed: the server's segments must arrive, and it must hear so.
+    let half = one_in_state(27, |tcp| {
+        tcp.half_closed = EVENT - 100 * MS;
+        tcp.acknowledged = EVENT + 3_000 * MS;
+    });
+    assert_eq!(survivors(&half.judge(), "half-closed"), (1, 1));
+    let deaf = one_in_state(27, |tcp| {
+        tcp.half_closed = EVENT - 100 * MS;
+        tcp.acknowledged = EVENT + 300 * MS;
+    });
+    says(&deaf.judge(), ", half-closed, its owner");
+    // A handshake: comes to its end afterwards, or not.
+    let begun = |tcp: &mut TcpReport| {
+        tcp.opened = EVENT - 50 * MS;
+        tcp.established = EVENT + 500 * MS;
+    };
+    let mut handshake = one_in_state(27, begun);
+    assert_eq!(survivors(&handshake.judge(), "handshaking"), (1, 1));
+    take(&mut handshake, 27, 0, FOREVER);
+    says(&handshake.judge(), ", handshaking, its owner");
+}
+
+#[test]
+fn states_that_were_dealt_and_not_seen_are_invalid() {
+    let mut run = run("maestro/member-kill", Mutant::None);
+    for entry in &mut run.history.entries {
+        if let Fact::Schedule(schedule) = &mut entry.fact {
+            schedule.flows[27].shape = Shape::SlowHandshake { hold: 180 * MS };
+        }
+    }
+    invalid(&run.judge(), "survival-1");
 }
 
 #[test]

@@ -145,7 +145,10 @@ fn rows(elasticxl: &Side, maestro: &Side) -> Vec<Row> {
         elasticxl: said("no orchestrators"),
         maestro: loss(maestro, "mho-power-off"),
     });
-    rows.push(both("connections survived a member's loss", &|side| side.cell(side.run("member-kill"), survival)));
+    for age in ["older", "younger"] {
+        let label = format!("{age} connections that survived a member's loss");
+        rows.push(both(&label, &|side| side.cell(side.run("member-kill"), |record| survival(record, age))));
+    }
     rows.push(both("join time (process start to Active)", &|side| side.cell(side.run("member-kill"), join)));
     rows.push(both("control and sync bytes a connection, heartbeats included", &steady(sync_cost)));
     rows.push(both("public addresses used", &steady(|record| Some(record.shares.public_ips.to_string()))));
@@ -218,9 +221,10 @@ fn loss(side: &Side, ending: &str) -> Cell {
     })
 }
 
-fn survival(record: &Record) -> Option<String> {
-    let (survived, all) =
-        record.survival.iter().fold((0, 0), |(kept, all), row| (kept + row.survived, all + row.connections));
+/// Of the connections on one side of the sync delay, in whatever state.
+fn survival(record: &Record, age: &str) -> Option<String> {
+    let rows = record.survival.iter().filter(|row| row.age == age);
+    let (survived, all) = rows.fold((0, 0), |(kept, all), row| (kept + row.survived, all + row.connections));
     (all > 0).then(|| format!("{survived} of {all}"))
 }
 

@@ -213,7 +213,7 @@ pub struct SurvivalRow {
     pub owner: String,
     /// `younger` or `older` than the sync delay.
     pub age: String,
-    /// `active`, `handshaking`, `half-closed`.
+    /// `active`, `idle`, `handshaking`, `half-closed`.
     pub state: String,
     /// Connections in the class.
     pub connections: u32,
@@ -221,6 +221,12 @@ pub struct SurvivalRow {
     pub survived: u32,
     /// Predicted to survive.
     pub predicted: u32,
+    /// Of which the prediction leaves open whether they survive.
+    #[serde(default)]
+    pub either: u32,
+    /// 95 % interval of the surviving share (Wilson), percent.
+    #[serde(default)]
+    pub interval_percent: (f64, f64),
 }
 
 /// Corrections, handovers, sync.

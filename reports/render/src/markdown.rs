@@ -168,12 +168,7 @@ fn cluster(record: &Record, out: &mut String) {
         ]);
     }
     symmetry.write("Symmetry", out);
-    let mut survival = Table::new(&["event", "owner", "age", "state", "connections", "survived", "predicted"]);
-    for row in &record.survival {
-        let counts = [row.connections, row.survived, row.predicted].map(|count| thousands(u64::from(count)));
-        survival.row(&[&row.event, &row.owner, &row.age, &row.state, &counts[0], &counts[1], &counts[2]]);
-    }
-    survival.write("Connection survival", out);
+    survival(record, out);
     let shares = &record.shares;
     let mut table = Table::new(&["share", "value"]);
     table.row(&["corrected, from the client", &percent(shares.corrected_forward)]);
@@ -182,6 +177,23 @@ fn cluster(record: &Record, out: &mut String) {
     table.row(&["sync bytes a connection", &format!("{:.0}", share(shares.sync_bytes, shares.connections))]);
     table.row(&["public addresses", &shares.public_ips.to_string()]);
     table.write("Corrections, handovers, sync", out);
+}
+
+fn survival(record: &Record, out: &mut String) {
+    let heads = ["event", "owner", "age", "state", "connections", "survived", "predicted", "survived, 95 % interval"];
+    let mut table = Table::new(&heads);
+    for row in &record.survival {
+        let [all, survived] = [row.connections, row.survived].map(|count| thousands(u64::from(count)));
+        let least = thousands(u64::from(row.predicted));
+        let predicted = match row.either {
+            0 => least,
+            either => format!("{least} to {}", thousands(u64::from(row.predicted + either))),
+        };
+        let (low, high) = row.interval_percent;
+        let interval = if row.connections == 0 { "-".to_owned() } else { format!("{low:.1} to {high:.1} %") };
+        table.row(&[&row.event, &row.owner, &row.age, &row.state, &all, &survived, &predicted, &interval]);
+    }
+    table.write("Connection survival", out);
 }
 
 pub(crate) fn comparison(comparison: &Comparison) -> String {

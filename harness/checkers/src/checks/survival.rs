@@ -40,7 +40,7 @@ fn event(evidence: &Evidence<'_>, happening: &Happening) -> Verdict {
         .iter()
         .filter(|row| row.connections > 0)
         .map(|row| {
-            let (low, high) = wilson(row.survived, row.connections);
+            let (low, high) = row.interval_percent;
             let (owner, age, state) = (&row.owner, &row.age, &row.state);
             format!("{owner}, {age}, {state}: {} of {} ({low:.1}..{high:.1} %)", row.survived, row.connections)
         })
@@ -87,14 +87,14 @@ const fn dealt(shape: Shape) -> Option<State> {
 /// {owner failed, other} x {older, younger} x state.
 type Class = (bool, bool, State);
 
-/// Connections of a class: all, survived, predicted to survive.
-type Counts = [u32; 3];
+/// Connections of a class: all, survived, predicted to survive, predicted to do either.
+type Counts = [u32; 4];
 
 /// Survival by class, and what did not come as predicted.
 pub(crate) fn rows(evidence: &Evidence<'_>, happening: &Happening) -> (Vec<SurvivalRow>, Vec<String>) {
     let mut classes: BTreeMap<Class, Counts> = BTreeMap::new();
     if matches!(happening.victim, Victim::Member(..)) && evidence.report.is_some_and(|report| !report.tcp.is_empty()) {
-        classes.extend(every_class().map(|class| (class, [0; 3])));
+        classes.extend(every_class().map(|class| (class, [0; 4])));
     }
     let mut wrong = Vec::new();
     let Some(report) = evidence.report else { return (Vec::new(), wrong) };
@@ -110,10 +110,11 @@ pub(crate) fn rows(evidence: &Evidence<'_>, happening: &Happening) -> (Vec<Survi
         let class = classes.entry((!prediction.owned, !prediction.older, state)).or_default();
         class[0] += 1;
         class[1] += u32::from(survived);
-        class[2] += u32::from(prediction.fate != Fate::Lost);
+        class[2] += u32::from(prediction.fate == Fate::Survives);
+        class[3] += u32::from(prediction.fate == Fate::Either);
         wrong.extend(surprise(happening, tcp, prediction, state, survived));
     }
-    let row = |((other, younger, state), [connections, survived, predicted]): (Class, Counts)| SurvivalRow {
+    let row = |((other, younger, state), [connections, survived, predicted, either]): (Class, Counts)| SurvivalRow {
         event: happening.text.clone(),
         owner: if other { "other" } else { OWNER_FAILED }.to_owned(),
         age: if younger { "younger" } else { "older" }.to_owned(),
@@ -121,6 +122,8 @@ pub(crate) fn rows(evidence: &Evidence<'_>, happening: &Happening) -> (Vec<Survi
         connections,
         survived,
         predicted,
+        either,
+        interval_percent: wilson(survived, connections),
     };
     (classes.into_iter().map(row).collect(), wrong)
 }

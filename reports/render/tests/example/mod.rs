@@ -278,20 +278,30 @@ fn faults(architecture: &str) -> Vec<FaultRow> {
 }
 
 fn survival(architecture: &str) -> Vec<SurvivalRow> {
-    let row = |owner: &str, age: &str, connections, survived, predicted| SurvivalRow {
-        event: format!("kill {}", members(architecture)[2]),
-        owner: owner.to_owned(),
-        age: age.to_owned(),
-        state: "active".to_owned(),
-        connections,
-        survived,
-        predicted,
+    let row = |owner: &str,
+               age: &str,
+               state: &str,
+               [connections, survived, predicted, either]: [u32; 4],
+               interval_percent| {
+        SurvivalRow {
+            event: format!("kill {}", members(architecture)[2]),
+            owner: owner.to_owned(),
+            age: age.to_owned(),
+            state: state.to_owned(),
+            connections,
+            survived,
+            predicted,
+            either,
+            interval_percent,
+        }
     };
     vec![
-        row("owner failed", "older", 212, 212, 212),
-        row("owner failed", "younger", 31, 0, 0),
-        row("other", "older", 630, 630, 630),
-        row("other", "younger", 96, 96, 96),
+        row("owner failed", "older", "active", [212, 212, 212, 0], (98.2, 100.0)),
+        row("owner failed", "older", "half-closed", [0, 0, 0, 0], (0.0, 100.0)),
+        row("owner failed", "younger", "active", [31, 9, 0, 12], (16.1, 46.6)),
+        row("owner failed", "younger", "handshaking", [24, 24, 24, 0], (86.2, 100.0)),
+        row("other", "older", "active", [630, 630, 630, 0], (99.4, 100.0)),
+        row("other", "younger", "idle", [96, 96, 96, 0], (96.2, 100.0)),
     ]
 }
 
