@@ -3,7 +3,7 @@
 use scalebed_frame::control::Matrix;
 use scalebed_frame::{MemberId, MhoId};
 use scalebed_record::{Fact, FlowKind};
-use scalebed_topologies::lab::{Architecture, NodeKind, PortRole};
+use scalebed_topologies::lab::{Architecture, NodeKind, PortRole, Sticky};
 use scalebed_topologies::scenario::{Action, Outcome};
 
 use crate::evidence::{Evidence, MS};
@@ -225,14 +225,22 @@ fn fate(
     if age.abs_diff(delay) <= AGE_MARGIN {
         return (Fate::NotJudged, older);
     }
-    let symmetric = dealt[0].is_some() && dealt[0] == dealt[1];
-    // The pivot of `sticky: table` needs every connection early, and so may be its second home.
-    let elsewhere = evidence.lab().architecture == Architecture::ElasticXl;
+    (if older { Fate::Survives } else { young(evidence, happening, dealt, age) }, older)
+}
+
+/// Of a connection that its owner had not given to its backup yet: another member has it if its return direction comes
+/// in there (the pivot of `sticky: table` gets every such connection, and has none but its own).
+fn young(evidence: &Evidence<'_>, happening: &Happening, dealt: [Option<MemberId>; 2], age: u64) -> Fate {
     // One that only hung keeps its entries as copies, and answers who asks for them when it is back.
-    let keeps = matches!(happening.action, Action::Hang { .. });
-    match (older, symmetric, elsewhere || keeps) {
-        (true, ..) => (Fate::Survives, older),
-        (false, true, false) => (Fate::Lost, older),
-        (false, ..) => (Fate::Either, older),
+    if matches!(happening.action, Action::Hang { .. }) {
+        return Fate::Either;
+    }
+    let lab = evidence.lab();
+    let by_table = lab.architecture == Architecture::ElasticXl && lab.group.sticky == Sticky::Table;
+    let pivot = by_table && matches!(happening.victim, Victim::Member(_, true));
+    match dealt {
+        [Some(forward), Some(back)] if forward == back || pivot => Fate::Lost,
+        [Some(_), Some(_)] if age >= EDGE => Fate::Survives,
+        _ => Fate::Either,
     }
 }
