@@ -75,7 +75,8 @@ fn netns_a_cut_stack_is_silent() {
     let node = sandbox.namespace("node").expect("a namespace");
     sandbox.veth(&end(a, "eth1", 5), &end(node, "port", 6)).expect("a cable");
     sandbox.stack(node, "port", Stack::Cut).expect("cut");
-    for (ns, interface) in [(a, "eth1"), (node, "port")] {
+    // The asking end last: one that finds its peer up sends at once, one that must wait for it only some time after.
+    for (ns, interface) in [(node, "port"), (a, "eth1")] {
         sandbox.set_up(ns, interface, true).expect("up");
     }
     let address = Ipv4Addr::new(198, 18, 1, 1);
