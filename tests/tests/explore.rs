@@ -99,6 +99,7 @@ fn a_find_is_made_small_and_replays() {
         lab: lab.name.clone(),
         seed: shrunk.case.seed,
         general: shrunk.case.general,
+        quirks: Vec::new(),
         full: None,
         commit: "test".to_owned(),
         ablate: vec!["echo-guard".to_owned()],

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use scalebed_frame::{DistributionMode, GroupId, Mac, MemberId, MhoId, NetworkId, NodeId};
 use serde::{Deserialize, Serialize};
 
+use crate::quirks::Quirks;
 use crate::scenario::Overrides;
 
 /// Which of the two architectures.
@@ -126,6 +127,9 @@ pub struct Group {
     /// How much a member holds.
     #[serde(default)]
     pub limits: Limits,
+    /// Rare and legal behaviour of its nodes (exploration).
+    #[serde(default)]
+    pub quirks: Quirks,
 }
 
 /// How much a member holds. What finds no room is dropped, with a reason; tests set these low.
@@ -168,6 +172,7 @@ impl Group {
             pivot_forward: PivotForward::Sync,
             sticky: Sticky::Table,
             limits: Limits::DEFAULT,
+            quirks: Quirks::NONE,
         }
     }
 }

@@ -7,6 +7,7 @@ mod error;
 pub mod fault;
 pub mod lab;
 pub mod platform;
+pub mod quirks;
 mod reader;
 mod resolve;
 pub mod scenario;
@@ -16,6 +17,7 @@ mod yaml;
 pub use error::{Error, Place, Problem};
 pub use fault::Fault;
 pub use lab::Lab;
+pub use quirks::Quirks;
 pub use scenario::Scenario;
 
 use error::Problems;

@@ -7,6 +7,7 @@ use crate::lab::{
     Architecture, Bond, GeneratorSide, Group, HideNat, Lab, Limits, Network, PivotForward, Route, Rule, Sticky,
 };
 use crate::platform::{self, Platform, Roles};
+use crate::quirks::Quirks;
 use crate::spec::{LabSpec, Match, RuleSpec};
 
 mod build;
@@ -144,6 +145,7 @@ fn group(spec: &LabSpec, networks: &[Network]) -> Group {
         pivot_forward: written.pivot_forward.map_or(PivotForward::Sync, |at| at.value),
         sticky: written.sticky.map_or(Sticky::Table, |at| at.value),
         limits: Limits::DEFAULT,
+        quirks: Quirks::NONE,
     }
 }
 

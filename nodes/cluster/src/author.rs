@@ -121,13 +121,14 @@ impl ClusterMember {
         Some(format!("{member} joins"))
     }
 
-    /// Joiners that are still heard in the life in which they asked.
+    /// Joiners that are still heard in the life in which they asked, and that was not left out since.
     fn joiners(&self) -> BTreeMap<MemberId, Incarnation> {
         let Some(author) = &self.author else { return BTreeMap::new() };
         let present = |(member, incarnation): (&MemberId, &Incarnation)| {
             let heard = self.peers.get((*member).into()).filter(|peer| !peer.silent);
             let admitted = self.held.admitted().iter().any(|one| one.member == *member);
-            heard.is_some_and(|peer| peer.incarnation == *incarnation) && !admitted
+            let ended = self.held.is_ended(*member, *incarnation) && !self.config.ablations.no_incarnation;
+            heard.is_some_and(|peer| peer.incarnation == *incarnation) && !admitted && !ended
         };
         author.joiners.iter().filter(|&one| present(one)).map(|(member, life)| (*member, *life)).collect()
     }

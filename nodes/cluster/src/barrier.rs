@@ -88,7 +88,7 @@ impl ClusterMember {
 
     /// Repeats what has not been answered, four times a unit.
     pub(crate) fn resend(&mut self, now: Instant) {
-        let pause: Duration = self.unit / 4;
+        let pause: Duration = self.unit / if self.config.group.quirks.slow_repeat { 2 } else { 4 };
         let Some(author) = &mut self.author else { return };
         if author.resend.is_none_or(|at| now < at) {
             return;

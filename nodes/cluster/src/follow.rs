@@ -8,7 +8,7 @@ use scalebed_frame::{Bucket, Generation, MemberId, NodeId};
 use scalebed_topologies::lab::{Architecture, PortRole};
 
 use crate::held::Answer;
-use crate::{ClusterMember, Port, Step};
+use crate::{ClusterMember, Port, Step, peers};
 
 impl ClusterMember {
     pub(crate) fn prepare(&mut self, from: NodeId, matrix: &Matrix, now: Instant) {
@@ -22,7 +22,9 @@ impl ClusterMember {
         match self.held.prepare(matrix) {
             Answer::Only(body) => self.answer(from, body),
             Answer::Accepted(body) => {
-                self.answer(from, body);
+                if !self.config.group.quirks.late_ack {
+                    self.answer(from, body);
+                }
                 self.accepted_now(now);
             }
         }
@@ -117,7 +119,8 @@ impl ClusterMember {
 
     pub(crate) fn beat(&mut self, now: Instant) {
         self.sent = Some(now);
-        self.beat_due = now + self.unit;
+        self.beats = self.beats.wrapping_add(1);
+        self.beat_due = now + peers::pause(self.unit, self.beats, self.config.group.quirks);
         let beat = Heartbeat {
             sent: now.0,
             heard: self.peers.list(),

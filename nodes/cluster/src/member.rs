@@ -48,6 +48,8 @@ pub struct ClusterMember {
     /// When its last heartbeat was sent: what a woken node measures its own absence by.
     pub(crate) sent: Option<Instant>,
     pub(crate) beat_due: Instant,
+    /// How many there were.
+    pub(crate) beats: u32,
     /// When it last asked to be admitted.
     pub(crate) asked: Option<Instant>,
     /// When `on_time` is due, after every input: how late this node itself is.
@@ -84,6 +86,7 @@ impl ClusterMember {
             since: Instant(0),
             sent: None,
             beat_due: Instant(0),
+            beats: 0,
             asked: None,
             due: None,
             completed: BTreeMap::new(),
@@ -195,7 +198,9 @@ impl ClusterMember {
         if self.completed.insert((generation, previous), entries).is_none() {
             let report = MoveReport { generation, previous, entries };
             self.steps.push_back(Step::Event(NodeEvent::Moved(report)));
-            self.report_moves();
+            if !self.config.group.quirks.late_report {
+                self.report_moves();
+            }
             self.run(now);
             self.due = self.next_due();
         }
@@ -341,6 +346,9 @@ impl ClusterMember {
 
     pub(crate) fn answer(&mut self, to: NodeId, body: Body) {
         let port = self.best_port(to).map_or(Port::Best, Port::One);
+        if self.config.group.quirks.twice {
+            self.steps.push_back(Step::Send { port, to: Some(to), body: body.clone() });
+        }
         self.steps.push_back(Step::Send { port, to: Some(to), body });
     }
 

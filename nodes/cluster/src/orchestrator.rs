@@ -14,7 +14,7 @@ use scalebed_topologies::lab::PortRole;
 
 use crate::held::{Answer, Held};
 use crate::lease;
-use crate::peers::Peers;
+use crate::peers::{self, Peers};
 use crate::{NodeConfig, Port, Step};
 
 /// An orchestrator's view of the cluster.
@@ -35,6 +35,8 @@ pub struct ClusterOrchestrator {
     /// Just woken: what was said meanwhile is not read before then.
     unread_until: Instant,
     beat_due: Instant,
+    /// How many heartbeats there were.
+    beats: u32,
     /// When `on_time` is due, after every input: how late this node itself is.
     due: Option<Instant>,
     steps: VecDeque<Step>,
@@ -57,6 +59,7 @@ impl ClusterOrchestrator {
             echoed: None,
             unread_until: Instant(0),
             beat_due: Instant(0),
+            beats: 0,
             due: None,
             steps: VecDeque::new(),
             config,
@@ -224,6 +227,9 @@ impl ClusterOrchestrator {
     }
 
     fn answer(&mut self, to: NodeId, body: Body) {
+        if self.config.group.quirks.twice {
+            self.steps.push_back(Step::Send { port: Port::Best, to: Some(to), body: body.clone() });
+        }
         self.steps.push_back(Step::Send { port: Port::Best, to: Some(to), body });
     }
 
@@ -241,6 +247,9 @@ impl ClusterOrchestrator {
                     self.settle_uplinks();
                 }
                 self.beat(now);
+                if self.config.group.quirks.late_ack {
+                    return;
+                }
                 body
             }
         };
@@ -274,7 +283,8 @@ impl ClusterOrchestrator {
 
     fn beat(&mut self, now: Instant) {
         self.sent = Some(now);
-        self.beat_due = now + self.unit;
+        self.beats = self.beats.wrapping_add(1);
+        self.beat_due = now + peers::pause(self.unit, self.beats, self.config.group.quirks);
         let down = |(port, up): (&scalebed_topologies::lab::Port, &bool)| match port.role {
             PortRole::DownlinkTo(member) if !up => Some(member),
             _ => None,

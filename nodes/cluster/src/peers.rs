@@ -6,6 +6,12 @@ use std::time::Duration;
 use scalebed_engine::Instant;
 use scalebed_frame::control::{Heard, Heartbeat, MemberState};
 use scalebed_frame::{Incarnation, MemberId, NodeId};
+use scalebed_topologies::Quirks;
+
+/// From one heartbeat to the next.
+pub(crate) fn pause(unit: Duration, beats: u32, quirks: Quirks) -> Duration {
+    if quirks.waver && beats % 3 == 2 { unit * 6 / 5 } else { unit }
+}
 
 /// A node as last heard.
 #[derive(Clone, Debug)]

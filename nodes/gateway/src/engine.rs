@@ -84,7 +84,7 @@ impl Gateway {
             policy: Policy { mode: group.distribution, l4: group.l4, buckets: group.buckets },
             table: Table::new(CAPACITY.min(group.limits.connections as usize)),
             nat: Nat::new(&group.nat, if config.ablations.no_port_ranges { &alone } else { &config.members }, me),
-            streams: Streams::new(group.limits.items as usize),
+            streams: Streams::new(group.limits.items as usize, group.quirks),
             waiting: Waiting::new(group.limits.frames as usize),
             neighbours: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -189,6 +189,8 @@ impl Gateway {
         }
         if changed || fresh {
             self.matrix_changed();
+        } else if all && !self.view.fenced {
+            self.walk();
         }
     }
 

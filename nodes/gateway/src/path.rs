@@ -8,6 +8,7 @@ use scalebed_topologies::lab::Sticky;
 
 use crate::counters::{Count, Fate, Reason};
 use crate::engine::Gateway;
+use crate::membership::Place;
 use crate::packet::{Arrival, Packet};
 use crate::rulebase;
 use crate::table::{Connection, Id, Tellings};
@@ -97,6 +98,14 @@ impl Gateway {
             None => Fate::Dropped(Reason::NoMatrix),
             Some(place) if place.assignment.owner != self.view.id => self.pass(place.assignment.owner, packet),
             Some(place) if !place.may_own => self.wait(For::Activate(bucket), packet),
+            // A copy of an earlier life: the previous owner may know better, as long as its list is not complete.
+            Some(Place { waiting_for: Some(previous), .. }) if packet.arrival != Arrival::Corrected(previous) => {
+                if self.cluster.move_overdue(bucket, self.now) {
+                    return Fate::Dropped(Reason::MoveIncomplete);
+                }
+                self.counters.one(Count::ToPrevious);
+                self.pass(previous, packet)
+            }
             Some(_) => {
                 self.take_over(id);
                 self.process(id, way, packet)

@@ -13,6 +13,7 @@ use scalebed_topologies::lab::Sticky;
 
 use crate::counters::{Count, Fate};
 use crate::engine::{Gateway, Joining};
+use crate::membership::Place;
 use crate::stream::Received;
 use crate::table::{Connection, Id, Told};
 use crate::waiting::For;
@@ -181,7 +182,9 @@ impl Gateway {
             let Some(connection) = self.table.get_mut(id) else { continue };
             connection.told.retain(|told| view.admits(told.member, told.life));
             let orphan = !view.admits(connection.owner, connection.life);
-            let heir = view.place(connection.bucket).map(|place| (place.assignment.owner, place.may_own));
+            // A list that is under way may hold something newer: what it does not name is taken over at its end.
+            let takes = |place: &Place| place.may_own && place.waiting_for.is_none();
+            let heir = view.place(connection.bucket).map(|place| (place.assignment.owner, takes(place)));
             let told = match heir {
                 Some((heir, _)) if orphan && heir != view.id => self.tell(id, heir),
                 Some((_, true)) if orphan => {

@@ -10,6 +10,7 @@ use scalebed_engine::Instant;
 use scalebed_frame::control::Admitted;
 use scalebed_frame::sync::{Item, SyncMessage};
 use scalebed_frame::{Incarnation, MemberId};
+use scalebed_topologies::Quirks;
 
 /// Messages on their way at most: what the bitmap of an acknowledgement covers.
 const WINDOW: usize = 64;
@@ -67,9 +68,24 @@ struct Peer {
     receiver: Receiver,
 }
 
+/// How much goes at once, and how long an acknowledgement waits.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    budget: usize,
+    ack_delay: Duration,
+}
+
+impl Manner {
+    fn of(quirks: Quirks) -> Self {
+        let budget = if quirks.narrow_sync { 1 } else { BUDGET };
+        Self { budget, ack_delay: if quirks.slow_sync_ack { ACK_DELAY * 2 } else { ACK_DELAY } }
+    }
+}
+
 /// The streams to and from every other member.
 #[derive(Debug)]
 pub(crate) struct Streams {
+    manner: Manner,
     /// Items that wait for their turn to one peer at most.
     queue: usize,
     peers: BTreeMap<MemberId, Peer>,
@@ -85,8 +101,8 @@ pub(crate) struct Outgoing {
 }
 
 impl Streams {
-    pub(crate) const fn new(queue: usize) -> Self {
-        Self { queue, peers: BTreeMap::new() }
+    pub(crate) fn new(queue: usize, quirks: Quirks) -> Self {
+        Self { manner: Manner::of(quirks), queue, peers: BTreeMap::new() }
     }
 
     /// The newest life in which a member was heard. A new one starts both streams anew: what was on its way to the old
@@ -170,7 +186,7 @@ impl Streams {
             peer.receiver = Receiver { life: Some(life), ..Receiver::default() };
         }
         peer.sender.acknowledge(message.acknowledged, message.bitmap);
-        peer.receiver.take(message.sequence, message.items, now)
+        peer.receiver.take(message.sequence, message.items, now + self.manner.ack_delay)
     }
 
     /// What is to be sent now, acknowledgements among it.
@@ -178,7 +194,7 @@ impl Streams {
         let mut out = Vec::new();
         for (&to, peer) in &mut self.peers {
             let Some(life) = peer.sender.life else { continue };
-            let fresh = peer.sender.fill(now);
+            let fresh = peer.sender.fill(self.manner, now);
             let due = peer.sender.due(now);
             let numbered = due.into_iter().map(|sent| (sent, true)).chain(fresh.into_iter().map(|sent| (sent, false)));
             let messages: Vec<_> = numbered.collect();
@@ -225,7 +241,7 @@ impl Sender {
     }
 
     /// New messages from the queue, as far as the window allows.
-    fn fill(&mut self, now: Instant) -> Vec<(u32, Vec<Item>)> {
+    fn fill(&mut self, manner: Manner, now: Instant) -> Vec<(u32, Vec<Item>)> {
         let mut out = Vec::new();
         let base = |flying: &VecDeque<Sent>, last: u32| flying.front().map_or(last, |sent| sent.sequence - 1);
         while !self.queue.is_empty() && (self.last - base(&self.flying, self.last)) < WINDOW as u32 {
@@ -233,7 +249,7 @@ impl Sender {
             let mut bytes = 0;
             while let Some(item) = self.queue.front() {
                 let weight = weight(item);
-                if !items.is_empty() && bytes + weight > BUDGET {
+                if !items.is_empty() && bytes + weight > manner.budget {
                     break;
                 }
                 bytes += weight;
@@ -257,11 +273,12 @@ impl Sender {
 }
 
 impl Receiver {
-    fn take(&mut self, sequence: u32, items: Vec<Item>, now: Instant) -> Received {
+    /// `ack_due`: when the acknowledgement goes if nothing takes it along before.
+    fn take(&mut self, sequence: u32, items: Vec<Item>, ack_due: Instant) -> Received {
         if sequence == 0 {
             return Received::Nothing;
         }
-        self.ack_due.get_or_insert(now + ACK_DELAY);
+        self.ack_due.get_or_insert(ack_due);
         self.unacked += 1;
         let Some(ahead) = sequence.checked_sub(self.upto.saturating_add(1)) else { return Received::Nothing };
         if ahead >= 64 {
@@ -327,7 +344,7 @@ mod tests {
     use scalebed_frame::sync::Item;
     use scalebed_frame::{Generation, Incarnation, MemberId};
 
-    use super::{Received, Streams};
+    use super::{Quirks, Received, Streams};
 
     const LIFE: [Incarnation; 2] = [Incarnation(256), Incarnation(512)];
     const WHO: [MemberId; 2] = [MemberId::new(1, 1), MemberId::new(1, 2)];
@@ -336,7 +353,7 @@ mod tests {
         /// Whatever is lost, doubled or late: every item is applied once, the end of a list last, and then both are quiet.
         #[test]
         fn everything_arrives_once_and_the_end_last(count in 1u16..400, luck in prop::collection::vec(0u8..4, 64)) {
-            let (mut one, mut two) = (Streams::new(65_536), Streams::new(65_536));
+            let (mut one, mut two) = (Streams::new(65_536, Quirks::NONE), Streams::new(65_536, Quirks::NONE));
             one.heard(WHO[1], LIFE[1]);
             two.heard(WHO[0], LIFE[0]);
             for port in 0..count {
@@ -386,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_message_for_another_life_is_stale() {
-        let (mut one, mut two) = (Streams::new(65_536), Streams::new(65_536));
+        let (mut one, mut two) = (Streams::new(65_536, Quirks::NONE), Streams::new(65_536, Quirks::NONE));
         one.heard(WHO[1], LIFE[1]);
         two.heard(WHO[0], LIFE[0]);
         one.push(WHO[1], Item::Want);

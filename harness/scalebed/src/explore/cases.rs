@@ -3,9 +3,9 @@
 
 use scalebed_engine::Rng;
 use scalebed_frame::NodeId;
-use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{Fault, Full, Kind};
 use scalebed_topologies::lab::{Architecture, Cable, End, PortRole};
+use scalebed_topologies::{Lab, Quirks};
 
 use super::narrow;
 
@@ -23,10 +23,20 @@ pub struct Case {
     pub general: bool,
     /// What members have little of.
     pub full: Option<Full>,
+    /// Rare and legal behaviour of nodes.
+    pub quirks: Quirks,
     /// The faults.
     pub faults: Vec<Fault>,
     /// Seed of traffic and of what lossy cables lose.
     pub seed: u64,
+}
+
+impl Case {
+    /// Of faults alone.
+    #[must_use]
+    pub const fn of(faults: Vec<Fault>) -> Self {
+        Self { stage: "", general: false, full: None, quirks: Quirks::NONE, faults, seed: 1 }
+    }
 }
 
 /// Every case before the random ones, in order.
@@ -35,15 +45,16 @@ pub fn systematic(lab: &Lab) -> Vec<Case> {
     let mut cases = Vec::new();
     for fault in alone(lab) {
         for general in [false, true] {
-            cases.push(Case { stage: "alone", general, full: None, faults: vec![fault.clone()], seed: 1 });
+            cases.push(Case { stage: "alone", general, ..Case::of(vec![fault.clone()]) });
         }
     }
     for faults in timed(lab) {
-        cases.push(Case { stage: "when", general: false, full: None, faults, seed: 1 });
+        cases.push(Case { stage: "when", ..Case::of(faults) });
     }
     cases.extend(full(lab));
+    cases.extend(quirks(lab));
     for faults in pairs(lab) {
-        cases.push(Case { stage: "pairs", general: false, full: None, faults, seed: 1 });
+        cases.push(Case { stage: "pairs", ..Case::of(faults) });
     }
     cases
 }
@@ -62,8 +73,22 @@ fn full(lab: &Lab) -> Vec<Case> {
                 continue;
             }
             for general in [false, true] {
-                let faults = vec![fault.clone()];
-                cases.push(Case { stage: "full", general, full: Some(full), faults, seed: 1 });
+                cases.push(Case { stage: "full", general, full: Some(full), ..Case::of(vec![fault.clone()]) });
+            }
+        }
+    }
+    cases
+}
+
+/// Rare and legal behaviour, each alone, in what makes the agreement work.
+fn quirks(lab: &Lab) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (_, at) in Quirks::ALL {
+        let mut quirks = Quirks::NONE;
+        *at(&mut quirks) = true;
+        for fault in key_faults(lab, FIRST_MS) {
+            for general in [false, true] {
+                cases.push(Case { stage: "quirks", general, quirks, ..Case::of(vec![fault.clone()]) });
             }
         }
     }
@@ -213,7 +238,21 @@ pub fn random(lab: &Lab, seed: u64, budget: u64) -> Case {
         faults.extend(narrow::any(lab, &mut rng));
     }
     faults.sort();
-    Case { stage: "random", general: rng.below(3) == 0, full: None, faults, seed }
+    let general = rng.below(3) == 0;
+    Case { stage: "random", general, full: None, quirks: odd(seed), faults, seed }
+}
+
+/// In every second case none, else each with a chance of a third.
+fn odd(seed: u64) -> Quirks {
+    // A stream of its own: the faults of a seed stay what they are.
+    let mut rng = Rng::new(seed, "quirks");
+    let mut quirks = Quirks::NONE;
+    if rng.below(2) == 0 {
+        for (_, at) in Quirks::ALL {
+            *at(&mut quirks) = rng.below(3) == 0;
+        }
+    }
+    quirks
 }
 
 fn one(lab: &Lab, rng: &mut Rng) -> Fault {

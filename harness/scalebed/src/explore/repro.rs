@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use scalebed_cluster::Ablations;
+use scalebed_topologies::Quirks;
 use scalebed_topologies::fault::{Fault, Full};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,9 @@ pub struct Repro {
     /// F28: what members have little of.
     #[serde(default)]
     pub full: Option<Full>,
+    /// Rare and legal behaviour of nodes, by name.
+    #[serde(default)]
+    pub quirks: Vec<String>,
     /// The commit at which it was found.
     pub commit: String,
     /// Safeguards that were switched off.
@@ -50,6 +54,10 @@ impl Repro {
             return Err(bad(what));
         }
         repro.ablations()?;
+        if let Err(unknown) = repro.quirks() {
+            let known: Vec<&str> = Quirks::ALL.iter().map(|(known, _)| *known).collect();
+            return Err(bad(format!("no quirk is named `{unknown}`; there are: {}", known.join(", "))));
+        }
         Ok(repro)
     }
 
@@ -72,11 +80,17 @@ impl Repro {
         super::ablations(&self.ablate)
     }
 
+    fn quirks(&self) -> Result<Quirks, &str> {
+        Quirks::named(self.quirks.iter().map(String::as_str))
+    }
+
     /// The case.
     #[must_use]
     pub fn case(&self) -> Case {
         let Self { general, full, seed, .. } = *self;
-        Case { stage: "repro", general, full, faults: self.faults.clone(), seed }
+        // Names were checked when it was read.
+        let quirks = self.quirks().unwrap_or_default();
+        Case { stage: "repro", general, full, quirks, faults: self.faults.clone(), seed }
     }
 
     /// Runs it again.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use scalebed_cluster::Ablations;
-use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{Fault, Kind};
+use scalebed_topologies::{Lab, Quirks};
 
 use super::cases::{Case, FIRST_MS};
 use super::trial;
@@ -31,11 +31,10 @@ pub fn shrink(lab: &Lab, case: &Case, invariant: &str, ablations: Ablations) -> 
     let mut shrunk = Shrunk { case: case.clone(), runs: 0 };
     loop {
         let mut smaller = None;
-        for faults in smaller_ones(&shrunk.case.faults) {
+        for candidate in candidates(&shrunk.case) {
             if began.elapsed() > LIMIT {
                 return Ok(shrunk);
             }
-            let candidate = Case { faults, ..shrunk.case.clone() };
             shrunk.runs += 1;
             if trial::run(lab, &candidate, ablations)?.violated().contains(&invariant) {
                 smaller = Some(candidate);
@@ -47,6 +46,22 @@ pub fn shrink(lab: &Lab, case: &Case, invariant: &str, ablations: Ablations) -> 
             None => return Ok(shrunk),
         }
     }
+}
+
+/// Smaller cases: without what nodes do rarely, all of it or one thing; then with smaller faults.
+fn candidates(case: &Case) -> Vec<Case> {
+    let mut candidates = Vec::new();
+    if case.quirks != Quirks::NONE {
+        candidates.push(Case { quirks: Quirks::NONE, ..case.clone() });
+    }
+    for (_, at) in Quirks::ALL {
+        let mut quirks = case.quirks;
+        if std::mem::take(at(&mut quirks)) && quirks != Quirks::NONE {
+            candidates.push(Case { quirks, ..case.clone() });
+        }
+    }
+    candidates.extend(smaller_ones(&case.faults).into_iter().map(|faults| Case { faults, ..case.clone() }));
+    candidates
 }
 
 /// Candidates, the boldest first. Each is smaller in some measure that never grows back, so that shrinking ends.

@@ -69,6 +69,7 @@ fn prepared(lab: &Lab, case: &Case) -> Lab {
     let general = case.general.then_some(DistributionMode::General);
     let mut lab =
         lab.with(&Overrides { sync_delay_ms: Some(SYNC_DELAY_MS), distribution: general, ..Overrides::default() });
+    lab.group.quirks = case.quirks;
     match case.full {
         None => {}
         Some(Full::Connections) => lab.group.limits.connections = FEW_CONNECTIONS,

@@ -109,3 +109,34 @@ fn a_boot_after_all_state_was_lost_is_above_what_was_before() {
     world.all_active(&[1, 2, 3]);
     assert_eq!(world.generations(), 257);
 }
+
+#[test]
+fn a_request_to_join_that_came_while_it_was_admitted_does_not_let_an_ended_life_in() {
+    let mut world = booted(Architecture::Maestro, 4, &[]);
+    let (id, life) = (sgm(4), world.member(4).incarnation());
+    let said = |body| Control { from: id, incarnation: life, to: None, body };
+    let late = said(Body::Join { config: 7 });
+    let now = world.now;
+    world.hand(sgm(1), 0, &late, now);
+    world.kill(id);
+    world.run(ms(2000));
+    assert_eq!(world.generations(), 2);
+    // Its last heartbeat took the long way.
+    let beat = said(Body::Heartbeat(Heartbeat {
+        sent: now.0,
+        heard: Vec::new(),
+        state: MemberState::Ready,
+        reason: None,
+        config: 7,
+        accepted: world.member(1).accepted(),
+        digest: 1,
+        activated: world.member(1).accepted(),
+        admitted: Vec::new(),
+        smo: false,
+        downlinks_down: Vec::new(),
+    }));
+    let now = world.now;
+    world.hand(sgm(1), 0, &beat, now);
+    world.run(ms(4000));
+    assert_eq!(world.generations(), 2, "the life that was left out stays out");
+}

@@ -3,6 +3,7 @@
 use scalebed_frame::control::{Admitted, Assignment, Matrix};
 use scalebed_frame::sync::{ConnectionState, Entry, Item, Version};
 use scalebed_frame::{Bucket, Generation, MemberId};
+use scalebed_topologies::Quirks;
 
 use super::*;
 
@@ -96,7 +97,7 @@ fn a_connection_in_a_bucket_that_moved_away_is_known_to_its_owner_and_its_backup
 fn a_list_longer_than_the_queue_goes_in_parts_and_ends_last() {
     let [new, other, _] = OTHERS;
     let mut gateway = gateway(new, other);
-    gateway.streams = crate::stream::Streams::new(8);
+    gateway.streams = crate::stream::Streams::new(8, Quirks::NONE);
     gateway.streams.heard(new, LIFE);
     for port in 0..60 {
         gateway.apply_entry(&entry(if port % 3 == 0 { other } else { ME }, 10_000 + port));
@@ -130,4 +131,29 @@ fn a_new_owner_heard_in_its_new_life_after_the_move_gets_the_list_again() {
     gateway.move_again(new);
     let items = told(&mut gateway, new);
     assert!(matches!(items[..], [Item::Entry(_), Item::MoveDone { entries: 1, .. }]), "{items:?}");
+}
+
+#[test]
+fn a_joiner_takes_its_own_old_copies_over_only_when_the_list_is_complete() {
+    let [previous, ..] = OTHERS;
+    let mut gateway = gateway(ME, previous);
+    // It owned this in the life before; meanwhile the previous owner began the connection anew.
+    gateway.apply_entry(&Entry { life: Incarnation(1), ..entry(ME, 10_001) });
+    (gateway.view.incarnation, gateway.view.accepted) = (LIFE, GENERATION);
+    gateway.view.install(Some(&matrix(ME, previous)), |_| (true, Some(previous)));
+    gateway.walk();
+    let newer = Entry { version: Version { generation: 2, counter: 0 }, ..entry(previous, 10_001) };
+    let newer = Entry { reverse: Flow { dst_port: 777, ..newer.reverse }, ..newer };
+    gateway.apply_entry(&newer);
+    let port = |gateway: &Gateway| {
+        let (id, _) = gateway.table.find(&newer.forward).unwrap();
+        gateway.table.get(id).unwrap().reverse.dst_port
+    };
+    assert_eq!(port(&gateway), 777, "the list's word is newer");
+    // What no list named is its own again when the list is complete.
+    gateway.apply_entry(&Entry { life: Incarnation(1), ..entry(ME, 10_002) });
+    gateway.view.install(Some(&matrix(ME, previous)), |_| (true, None));
+    gateway.walk();
+    let (id, _) = gateway.table.find(&entry(ME, 10_002).forward).unwrap();
+    assert_eq!(gateway.table.get(id).unwrap().life, LIFE);
 }
