@@ -356,7 +356,7 @@ fn notes(evidence: &Evidence<'_>) -> Vec<String> {
         Fact::Note(note) => Some(note.clone()),
         Fact::Transfer { from, to, bytes, intact, error, .. } => {
             let end = error.as_deref().unwrap_or(if *intact { "intact" } else { "altered" });
-            Some(format!("kernel TCP {from} to {to}, {bytes} bytes: {end}"))
+            Some(format!("TCP {from} to {to}, {bytes} bytes: {end}"))
         }
         _ => None,
     });

@@ -8,6 +8,7 @@ mod checksum;
 mod config;
 mod flows;
 mod generator;
+pub mod host;
 mod lateness;
 mod profile;
 mod receive;

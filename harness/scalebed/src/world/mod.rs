@@ -120,7 +120,7 @@ pub trait World {
     /// The process could not be started.
     fn offer(&mut self, config: &GeneratorConfig) -> Result<(), Failure>;
 
-    /// Kernel TCP transfers through the cluster, as facts; the simulated world has no kernel and says so.
+    /// TCP transfers of hosts through the cluster, as facts: the kernel's, or the simulated world's model of one.
     ///
     /// # Errors
     /// A host could not be entered.

@@ -1,5 +1,5 @@
-//! The simulated world: the same engines on the fabric, in virtual time. Kernel hosts are silent here, and the report
-//! says so.
+//! The simulated world: the same engines on the fabric, in virtual time. Where namespaces have kernel hosts, a transfer
+//! is made by a small TCP model, and the report says so.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,8 +17,9 @@ use scalebed_switch::Switch;
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{End, NodeKind, PortRole};
 use scalebed_traffic::Generator;
+use scalebed_traffic::host::{Host, HostConfig, Task};
 
-use super::{Collector, Done, Evidence, Told, Woken, World};
+use super::{Collector, Done, Evidence, Told, Woken, World, transfer};
 use crate::exit::{self, Failure};
 use crate::nodes::Config;
 
@@ -81,6 +82,14 @@ impl Sim {
             Config::Pivot(config) => Box::new(Pivot::new((**config).clone())),
             Config::Switch(config) => Box::new(Switch::new(config.clone())),
         }
+    }
+
+    fn host(&self, end: &transfer::End, task: Task) -> Result<HostConfig, Failure> {
+        let port = self.lab.nodes[end.node].ports.first();
+        let (Some(port), Some(network)) = (port, self.lab.network(end.host.network)) else {
+            return Err(Failure::new(exit::BUG, format!("{} is on no network", end.name)));
+        };
+        Ok(HostConfig { mac: port.mac, address: end.host.address, gateway: network.cluster_ip, task })
     }
 
     /// Counters of every node that runs, by its own word.
@@ -184,7 +193,31 @@ impl World for Sim {
     }
 
     fn transfer(&mut self) -> Result<Vec<Fact>, Failure> {
-        Ok(vec![Fact::Note("kernel transfers were not run: the simulated world has no kernel hosts".to_owned())])
+        let Some([server, client]) = transfer::ends(&self.lab) else { return Ok(vec![transfer::no_hosts()]) };
+        let task = Task::Serve { port: transfer::PORT, bytes: transfer::BYTES };
+        let serving = Host::new(self.host(&server, task)?);
+        let task = Task::Fetch { from: server.host.address, port: transfer::PORT };
+        let fetching = Rc::new(RefCell::new(Host::new(self.host(&client, task)?)));
+        self.fabric.restart(NodeIndex(server.node), Box::new(serving));
+        self.fabric.restart(NodeIndex(client.node), Box::new(Shared(Rc::clone(&fetching))));
+        let began = self.fabric.now();
+        let limit = began + transfer::LIMIT;
+        while self.fabric.now() < limit && !fetching.borrow().fetched().complete {
+            let slice = self.fabric.now() + SLICE;
+            self.fabric.run_until(slice);
+        }
+        let fetched = fetching.borrow().fetched();
+        let error = (!fetched.complete).then_some(if fetched.reset { "it was reset" } else { "it stands still" });
+        let note = "transfers between hosts used the simulation's small TCP, not a kernel's".to_owned();
+        let transfer = Fact::Transfer {
+            from: server.name,
+            to: client.name,
+            bytes: fetched.bytes,
+            intact: fetched.intact && fetched.bytes == transfer::BYTES,
+            took: self.fabric.now().since(began).as_nanos().try_into().unwrap_or(u64::MAX),
+            error: error.map(str::to_owned),
+        };
+        Ok(vec![Fact::Note(note), transfer])
     }
 
     fn finish(&mut self) -> Result<Evidence, Failure> {

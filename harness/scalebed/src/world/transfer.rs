@@ -1,4 +1,5 @@
-//! Real kernel TCP through the cluster: a host asks another for bytes and must get exactly those.
+//! TCP of hosts through the cluster: one asks another for bytes and must get exactly those. In namespaces it is the
+//! kernel's TCP.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -14,31 +15,52 @@ use super::apply::Namespaces;
 use crate::exit::{self, Failure};
 
 /// Bytes of a transfer.
-const BYTES: usize = 1 << 20;
+pub const BYTES: u64 = 1 << 20;
 /// A transfer that takes longer has failed.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 /// The server's port.
-const PORT: u16 = 5001;
+pub const PORT: u16 = 5001;
 
-/// One transfer in each direction of opening that the policy allows: inside host to outside host.
+/// A host that takes part.
+pub struct End {
+    /// Its place in the lab.
+    pub node: usize,
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub host: Host,
+}
+
+/// Server and client of the transfer: a host outside and one inside, as the policy lets connections be opened.
+pub fn ends(lab: &Lab) -> Option<[End; 2]> {
+    let end = |role: NetworkRole| -> Option<End> {
+        let network = lab.role(role)?.id;
+        lab.nodes.iter().enumerate().find_map(|(index, node)| match &node.kind {
+            NodeKind::Host(host) if host.network == network => {
+                Some(End { node: index, name: node.name.clone(), host: *host })
+            }
+            _ => None,
+        })
+    };
+    Some([end(NetworkRole::Outside)?, end(NetworkRole::Inside)?])
+}
+
+/// What is noted where there is none.
+pub fn no_hosts() -> Fact {
+    Fact::Note("transfers between hosts were not run: the lab has no host on a side".to_owned())
+}
+
+/// The transfer.
 ///
 /// # Errors
 /// A host's namespace could not be entered.
 pub fn run(lab: &Lab, sandbox: &Sandbox, namespaces: &Namespaces) -> Result<Vec<Fact>, Failure> {
-    let host = |role: NetworkRole| -> Option<(usize, &str, Host)> {
-        let network = lab.role(role)?.id;
-        lab.nodes.iter().enumerate().find_map(|(index, node)| match &node.kind {
-            NodeKind::Host(host) if host.network == network => Some((index, node.name.as_str(), *host)),
-            _ => None,
-        })
-    };
-    let (Some(client), Some(server)) = (host(NetworkRole::Inside), host(NetworkRole::Outside)) else {
-        return Ok(vec![Fact::Note("kernel transfers were not run: the lab has no host on a side".to_owned())]);
-    };
+    let Some([server, client]) = ends(lab) else { return Ok(vec![no_hosts()]) };
+    let address = server.host.address;
     let listener = sandbox
-        .run_in(namespaces[&server.0], move || TcpListener::bind((server.2.address, PORT)))
-        .map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", server.1)))?
-        .map_err(|error| Failure::new(exit::BUG, format!("{}: cannot listen: {error}", server.1)))?;
+        .run_in(namespaces[&server.node], move || TcpListener::bind((address, PORT)))
+        .map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", server.name)))?
+        .map_err(|error| Failure::new(exit::BUG, format!("{}: cannot listen: {error}", server.name)))?;
     // A socket belongs to the namespace it was made in: this thread needs to enter none.
     let (stop, stopped) = mpsc::channel();
     let serving = std::thread::spawn(move || {
@@ -47,10 +69,10 @@ pub fn run(lab: &Lab, sandbox: &Sandbox, namespaces: &Namespaces) -> Result<Vec<
         outcome
     });
     let began = Instant::now();
-    let to = SocketAddr::new(IpAddr::V4(server.2.address), PORT);
+    let to = SocketAddr::new(IpAddr::V4(address), PORT);
     let got = sandbox
-        .run_in(namespaces[&client.0], move || fetch(to))
-        .map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", client.1)))?;
+        .run_in(namespaces[&client.node], move || fetch(to))
+        .map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", client.name)))?;
     let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let served = match stopped.recv_timeout(LIMIT) {
         Ok(()) => serving.join().unwrap_or_else(|_| Err(std::io::Error::other("the server panicked"))),
@@ -58,9 +80,9 @@ pub fn run(lab: &Lab, sandbox: &Sandbox, namespaces: &Namespaces) -> Result<Vec<
     };
     let error = got.as_ref().err().map(ToString::to_string).or(served.err().map(|error| format!("server: {error}")));
     Ok(vec![Fact::Transfer {
-        from: server.1.to_owned(),
-        to: client.1.to_owned(),
-        bytes: BYTES as u64,
+        from: server.name,
+        to: client.name,
+        bytes: BYTES,
         intact: got.is_ok_and(|bytes| bytes == content()),
         took,
         error,
@@ -68,8 +90,7 @@ pub fn run(lab: &Lab, sandbox: &Sandbox, namespaces: &Namespaces) -> Result<Vec<
 }
 
 fn content() -> Vec<u8> {
-    // A pattern whose period (251) divides no segment size, so that a piece out of place shows.
-    (0..BYTES).map(|index| u8::try_from(index % 251).unwrap_or(0)).collect()
+    (0..BYTES).map(scalebed_traffic::host::content).collect()
 }
 
 fn serve(listener: &TcpListener) -> std::io::Result<()> {
@@ -82,7 +103,7 @@ fn serve(listener: &TcpListener) -> std::io::Result<()> {
 fn fetch(to: SocketAddr) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    let mut bytes = Vec::with_capacity(BYTES);
+    let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
