@@ -15,6 +15,8 @@ pub enum Kind {
     PowerOff,
     /// F3: the process dies and is started at once, without its state.
     Restart,
+    /// F31: one entry of the matrix in a node's memory becomes another. Nothing heals it but the node itself.
+    Alter,
     /// F4, F5, F21: the process stands still; healed by letting it go on.
     Hang,
     /// F19: nothing that a node sends gets out; its carrier stands.
@@ -53,7 +55,7 @@ impl Kind {
     #[must_use]
     pub const fn reach(self) -> Reach {
         match self {
-            Self::Kill | Self::PowerOff | Self::Restart | Self::Hang => Reach::Process,
+            Self::Kill | Self::PowerOff | Self::Restart | Self::Alter | Self::Hang => Reach::Process,
             Self::Mute | Self::Deafen | Self::Isolate => Reach::CablesOfNode,
             Self::Unplug | Self::BlackHole | Self::CutToB | Self::CutToA | Self::Loss(_) | Self::Delay(_) => {
                 Reach::Cable
@@ -82,7 +84,7 @@ impl Kind {
             | Self::Mute
             | Self::Deafen
             | Self::Isolate => true,
-            Self::Kill | Self::PowerOff | Self::Restart | Self::Hang | Self::Unplug => false,
+            Self::Kill | Self::PowerOff | Self::Restart | Self::Alter | Self::Hang | Self::Unplug => false,
         }
     }
 }
@@ -118,7 +120,7 @@ impl Fault {
     #[must_use]
     pub const fn healed_ms(&self) -> u64 {
         match self.kind {
-            Kind::Restart => self.at_ms,
+            Kind::Restart | Kind::Alter => self.at_ms,
             _ => self.at_ms + self.for_ms,
         }
     }
@@ -129,6 +131,7 @@ impl std::fmt::Display for Fault {
         let Self { at_ms, for_ms, kind, target } = self;
         match kind {
             Kind::Restart => write!(f, "{at_ms} ms: restart {target}"),
+            Kind::Alter => write!(f, "{at_ms} ms: alter the matrix of {target}"),
             Kind::Loss(percent) => write!(f, "{at_ms} ms: lose {percent} % on {target} for {for_ms} ms"),
             Kind::Delay(ms) => write!(f, "{at_ms} ms: delay {target} by {ms} ms for {for_ms} ms"),
             _ => {

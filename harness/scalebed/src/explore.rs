@@ -134,7 +134,7 @@ pub const NOT_TRIED: &[(&str, &str)] = &[
     ("F26", "upgrades are not built"),
     ("F27", "no clock decorator is built"),
     ("F30", "hostile frames are the parsers' property tests"),
-    ("F31", "nothing repairs a corrupted entry yet (anti-entropy)"),
+    ("F31 of a connection", "nothing repairs a corrupted entry of the table yet (anti-entropy); the matrix is altered"),
     ("F32", "the simulated harness cannot stall"),
 ];
 

@@ -178,6 +178,7 @@ impl ClusterMember {
 
     /// Deals the next matrix from the one held, without the dead and with whoever may come in now, and proposes it.
     pub(crate) fn change(&mut self, reason: &str, now: Instant) {
+        self.check_matrix(now);
         let Some(mut base) = self.held.matrix.clone() else { return };
         if let Some(author) = &self.author {
             matrix::finish_moves(&mut base, |bucket| {

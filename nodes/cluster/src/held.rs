@@ -40,10 +40,12 @@ impl Held {
     pub(crate) fn prepare(&mut self, next: &Matrix) -> Answer {
         let digest = matrix::digest(next);
         let generation = next.generation;
-        if generation > self.accepted && generation >= self.promised {
+        let again = generation == self.accepted && digest == self.digest;
+        let lost = again && self.matrix.is_none();
+        if lost || generation > self.accepted && generation >= self.promised {
             self.adopt(next);
             Answer::Accepted(Body::Ack { generation, digest })
-        } else if generation == self.accepted && digest == self.digest {
+        } else if again {
             Answer::Only(Body::Ack { generation, digest })
         } else {
             Answer::Only(Body::Refuse { generation, holds: self.accepted.max(self.promised), digest: self.digest })
@@ -76,6 +78,19 @@ impl Held {
         self.promised = self.promised.max(announced);
         let Self { accepted, activated, promised, .. } = *self;
         Body::ReadAnswer { accepted, activated, promised, matrix: self.matrix.clone() }
+    }
+
+    /// Is the matrix what was accepted?
+    pub(crate) fn is_sound(&self) -> bool {
+        self.matrix.as_ref().is_none_or(|matrix| matrix::digest(matrix) == self.digest)
+    }
+
+    /// F31: the first bucket gets another owner, as a fault of the memory might give it.
+    pub(crate) fn alter(&mut self) {
+        let Some(matrix) = &mut self.matrix else { return };
+        let Some(bucket) = matrix.buckets.first_mut() else { return };
+        let other = matrix.admitted.iter().find(|one| one.member != bucket.owner);
+        bucket.owner = other.map_or(bucket.owner, |one| one.member);
     }
 
     pub(crate) fn admitted(&self) -> &[Admitted] {

@@ -16,6 +16,9 @@ const SYNC_UNITS: u32 = 50;
 /// Units after which one that is aligned and was not admitted starts over: planned moves before its own take time.
 const READY_UNITS: u32 = 100;
 
+/// Why a node stops whose matrix is not what it accepted.
+pub(crate) const ALTERED: &str = "its matrix was altered in memory";
+
 impl ClusterMember {
     /// Stops owning, forwarding, answering and authoring; comes back in the next life, by joining.
     pub(crate) fn fence(&mut self, reason: &str, now: Instant) {
@@ -30,6 +33,14 @@ impl ClusterMember {
         }
         self.next_life();
         self.set_state(MemberState::Down, reason, now);
+    }
+
+    /// F31: a matrix that is not what was accepted is nobody's: its holder stops, forgets it, and is given it again.
+    pub(crate) fn check_matrix(&mut self, now: Instant) {
+        if !self.held.is_sound() {
+            self.held.matrix = None;
+            self.fence(ALTERED, now);
+        }
     }
 
     /// Stood still: whatever this life was promised meanwhile, a Prepare in the backlog may count it, others have gone on.

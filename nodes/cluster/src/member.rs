@@ -122,6 +122,7 @@ impl ClusterMember {
             Body::Prepare(matrix) => self.prepare(from, matrix, now),
             Body::Activate { generation } => self.activate(*generation, now),
             Body::Read { announced } => {
+                self.check_matrix(now);
                 let body = self.held.read(*announced);
                 self.answer(from, body);
             }
@@ -169,6 +170,9 @@ impl ClusterMember {
             self.paths.forgive(late);
         }
         let due = now >= self.beat_due;
+        if due {
+            self.check_matrix(now);
+        }
         if self.peers.watch(now) {
             self.beat(now);
         }
@@ -189,6 +193,7 @@ impl ClusterMember {
     /// An operator's command. Draining comes with the issue that plans it.
     pub fn on_command(&mut self, command: &Command, _now: Instant) {
         match command {
+            Command::Alter => self.held.alter(),
             Command::Status { .. } | Command::Drain => {}
         }
     }

@@ -13,6 +13,7 @@ use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
 use scalebed_topologies::lab::PortRole;
 
 use crate::held::{Answer, Held};
+use crate::join::ALTERED;
 use crate::lease;
 use crate::peers::{self, Peers};
 use crate::{NodeConfig, Port, Step};
@@ -80,6 +81,7 @@ impl ClusterOrchestrator {
                 self.settle_uplinks();
             }
             Body::Read { announced } => {
+                self.check_matrix();
                 let body = self.held.read(*announced);
                 self.answer(message.from, body);
             }
@@ -140,9 +142,23 @@ impl ClusterOrchestrator {
             self.settle_uplinks();
         }
         if now >= self.beat_due {
+            self.check_matrix();
             self.beat(now);
         }
         self.due = self.next_due();
+    }
+
+    /// F31: one entry of the matrix becomes another.
+    pub fn alter(&mut self) {
+        self.held.alter();
+    }
+
+    /// A matrix that is not what was accepted dispatches nothing: it is forgotten, and given to the next life.
+    fn check_matrix(&mut self) {
+        if !self.held.is_sound() {
+            self.held.matrix = None;
+            self.fence(ALTERED);
+        }
     }
 
     /// The next thing to do; drained after every call.

@@ -309,7 +309,10 @@ impl Engine for Gateway {
                 let status = self.status(id);
                 self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
             }
-            Input::Command(command @ Command::Drain) => self.cluster.on_command(&command, now),
+            Input::Command(command @ (Command::Drain | Command::Alter)) => {
+                self.cluster.on_command(&command, now);
+                self.view.read(&self.cluster, true, now);
+            }
             Input::Timeout => {
                 if !self.ready {
                     self.ready = true;

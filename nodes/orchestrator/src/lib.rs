@@ -138,6 +138,7 @@ impl Orchestrator {
                 self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
             }
             Command::Drain => {}
+            Command::Alter => self.cluster.alter(),
         }
     }
 

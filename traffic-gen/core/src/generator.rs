@@ -310,7 +310,7 @@ impl Engine for Generator {
                 self.outputs.push_back(Output::Event(status));
             }
             // It has nothing to give away.
-            Input::Command(Command::Drain) => {}
+            Input::Command(Command::Drain | Command::Alter) => {}
             Input::Timeout => self.on_time(now),
         }
     }

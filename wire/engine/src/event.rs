@@ -17,6 +17,8 @@ pub enum Command {
     },
     /// Give the buckets away and leave (members).
     Drain,
+    /// F31: one entry of the matrix in memory becomes another (tests; the control socket does not take it).
+    Alter,
 }
 
 /// Something that a node declares. Evidence of class D only: checkers cross-check it with what taps saw.

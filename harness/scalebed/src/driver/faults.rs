@@ -23,13 +23,14 @@ impl Driver<'_> {
         let done = match fault.kind {
             Kind::Hang => self.world.hang(node)?,
             Kind::PowerOff => self.world.power_off(node)?,
+            Kind::Alter => self.world.alter(node)?,
             _ => self.world.kill(node)?,
         };
         self.operation(None, fault.to_string(), node, done);
-        if fault.kind == Kind::Hang {
-            self.states[node].hung = true;
-        } else {
-            self.forget(node);
+        match fault.kind {
+            Kind::Hang => self.states[node].hung = true,
+            Kind::Alter => {}
+            _ => self.forget(node),
         }
         if fault.kind == Kind::Restart { self.start(node) } else { Ok(()) }
     }

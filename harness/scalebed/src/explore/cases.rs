@@ -122,7 +122,7 @@ fn alone(lab: &Lab) -> Vec<Fault> {
     let times = Times::of(lab);
     let mut faults = Vec::new();
     for (name, _) in lab.breakable_nodes() {
-        for kind in [Kind::Kill, Kind::PowerOff, Kind::Restart] {
+        for kind in [Kind::Kill, Kind::PowerOff, Kind::Restart, Kind::Alter] {
             faults.push(fault(kind, name, FIRST_MS, STANDS_MS));
         }
         // One unit; between the self-fence and the dead timer; just beyond it; long.
@@ -266,6 +266,7 @@ fn one(lab: &Lab, rng: &mut Rng) -> Fault {
             Kind::Kill,
             Kind::PowerOff,
             Kind::Restart,
+            Kind::Alter,
             Kind::Hang,
             Kind::Hang,
             Kind::Hang,

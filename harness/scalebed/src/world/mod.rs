@@ -102,6 +102,12 @@ pub trait World {
     /// It was not running.
     fn wake(&mut self, node: usize) -> Result<Done, Failure>;
 
+    /// One entry of the matrix in a node's memory becomes another.
+    ///
+    /// # Errors
+    /// This world cannot reach into a node.
+    fn alter(&mut self, node: usize) -> Result<Done, Failure>;
+
     /// A port administratively up or down.
     ///
     /// # Errors

@@ -370,6 +370,13 @@ impl World for Netns {
         Ok(Done { before, after, proof: format!("carrier of {name} reads {carrier}") })
     }
 
+    fn alter(&mut self, node: usize) -> Result<Done, Failure> {
+        let name = &self.lab.nodes[node].name;
+        let text =
+            format!("reaching into the memory of {name} in namespaces is not supported: use the simulated world");
+        Err(Failure::new(exit::CAPABILITY, text))
+    }
+
     fn set_cable(&mut self, cable: usize, _: scalebed_cable::Settings) -> Result<Done, Failure> {
         let name = &self.lab.cables[cable].name;
         let text = format!("impairing {name} in namespaces is not supported yet: use the simulated world");

@@ -172,6 +172,11 @@ impl World for Sim {
         Ok(self.done("the engine got its backlog"))
     }
 
+    fn alter(&mut self, node: usize) -> Result<Done, Failure> {
+        self.fabric.command(NodeIndex(node), Command::Alter);
+        Ok(self.done("an entry of its matrix is another"))
+    }
+
     fn set_port(&mut self, node: usize, port: usize, up: bool) -> Result<Done, Failure> {
         let index = u16::try_from(port).map_err(|_| Failure::new(exit::BUG, "port index beyond 16 bits"))?;
         self.fabric.set_port(NodeIndex(node), PortIndex(index), up);

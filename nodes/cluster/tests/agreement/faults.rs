@@ -1,6 +1,6 @@
 //! What becomes of a booted group when something falls, and when it returns.
 
-use scalebed_engine::NodeEvent;
+use scalebed_engine::{Command, NodeEvent};
 use scalebed_frame::control::MemberState;
 use scalebed_frame::{Incarnation, MemberId, MhoId, NodeId};
 use scalebed_topologies::lab::Architecture;
@@ -231,4 +231,30 @@ fn an_orchestrator_that_stood_still_for_less_than_the_fence_keeps_its_uplinks() 
     assert_eq!(world.uplinks, [(mho, false)]);
     world.run(ms(4000));
     assert_eq!((world.generations(), &world.uplinks[..]), (2, &[(mho, false), (mho, true)][..]));
+}
+
+#[test]
+fn a_matrix_altered_in_memory_fences_its_holder_which_is_given_it_again() {
+    let mho = NodeId::Mho(MhoId(1));
+    let labs: [(Architecture, u8, &[NodeId]); 2] =
+        [(Architecture::Maestro, 4, &[sgm(1), sgm(3), mho]), (Architecture::ElasticXl, 3, &[sgm(1), sgm(3)])];
+    // Not 1_02: the altered bucket would be its own, and until its next heartbeat two would own it.
+    for (architecture, members, victims) in labs {
+        for &victim in victims {
+            let mut world = booted(architecture, members, &[]);
+            let at = world.now;
+            match &mut world.node(victim).machine {
+                Machine::Member(member) => member.on_command(&Command::Alter, at),
+                Machine::Mho(mho) => mho.alter(),
+            }
+            world.run(ms(2200));
+            let fenced = |event: &NodeEvent| matches!(event, NodeEvent::Fenced { reason } if reason == "its matrix was altered in memory");
+            let took = world.first_event(at, fenced).unwrap_or_else(|| panic!("{victim} goes on")).since(at);
+            assert!(took.as_millis() <= u128::from(UNIT) + 1, "{victim}: {took:?}");
+            world.run(ms(5000));
+            world.all_active(&(1..=members).collect::<Vec<_>>());
+            let digests: std::collections::BTreeSet<u64> = world.live_members().map(|member| member.digest()).collect();
+            assert_eq!(digests.len(), 1);
+        }
+    }
 }
