@@ -237,9 +237,18 @@ pub fn random(lab: &Lab, seed: u64, budget: u64) -> Case {
         faults.truncate(usize::from(rng.below(2) == 0));
         faults.extend(narrow::any(lab, &mut rng));
     }
+    faults.extend(altered(lab, seed));
     faults.sort();
     let general = rng.below(3) == 0;
     Case { stage: "random", general, full: None, quirks: odd(seed), faults, seed }
+}
+
+/// In one case of eight a matrix is altered too.
+fn altered(lab: &Lab, seed: u64) -> Option<Fault> {
+    let mut rng = Rng::new(seed, "altered");
+    let (name, _) = *pick(&lab.breakable_nodes(), &mut rng);
+    let at = FIRST_MS + rng.below(2_000);
+    (rng.below(8) == 0).then(|| fault(Kind::Alter, name, at, 0))
 }
 
 /// In every second case none, else each with a chance of a third.
@@ -266,7 +275,6 @@ fn one(lab: &Lab, rng: &mut Rng) -> Fault {
             Kind::Kill,
             Kind::PowerOff,
             Kind::Restart,
-            Kind::Alter,
             Kind::Hang,
             Kind::Hang,
             Kind::Hang,
