@@ -1,7 +1,9 @@
 //! Every shipped scenario in both worlds: in virtual time as a library, in namespaces as users run it.
 
+use std::path::Path;
 use std::process::Command;
 
+use scalebed_tests::worlds::{self, Ran};
 use scalebed_tests::{complaints, needs_root, programs, simulate};
 
 /// A scenario passes in the simulated world.
@@ -25,6 +27,48 @@ fn netns(scenario: &str) {
         .expect("target/release/scalebed, which `make build` makes");
     print!("{}", String::from_utf8_lossy(&ran.stdout));
     assert!(ran.status.success(), "{scenario}: {}\n{}", ran.status, String::from_utf8_lossy(&ran.stderr));
+    let differences = worlds::differences(&Ran::load(&out), &simulated(scenario, 1, place.path()), unit_ms(scenario));
+    assert!(differences.is_empty(), "{scenario}: the worlds differ\n{}", differences.join("\n"));
+}
+
+/// The same in virtual time, as users run it.
+fn simulated(scenario: &str, seed: u64, place: &Path) -> Ran {
+    let out = place.join(format!("sim-{}-{seed}", scenario.replace('/', "-")));
+    let ran = Command::new(programs().join("scalebed"))
+        .args(["run", scenario, "--world", "sim", "--seed", &seed.to_string(), "--out"])
+        .arg(&out)
+        .output()
+        .expect("target/release/scalebed, which `make build` makes");
+    assert!(ran.status.success(), "{scenario}: {}\n{}", ran.status, String::from_utf8_lossy(&ran.stdout));
+    Ran::load(&out)
+}
+
+fn unit_ms(scenario: &str) -> f64 {
+    f64::from(scalebed_harness::files::scenario(scenario).expect("a shipped scenario").lab.group.unit_ms)
+}
+
+/// What holds the worlds against each other sees another seed, another fault and another convergence.
+#[test]
+fn runs_that_are_not_the_same_differ() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let run = |scenario: &str, seed: u64| simulated(scenario, seed, place.path());
+    let differ = |a: &Ran, b: &Ran| worlds::differences(a, b, 100.0);
+    let kill = run("maestro/member-kill", 1);
+    assert!(differ(&kill, &kill).is_empty());
+    let has = |found: &[String], words: &str| found.iter().any(|line| line.contains(words));
+    let seed = differ(&kill, &run("maestro/member-kill", 2));
+    assert!(has(&seed, "flow 7 before kill sgm-1-03: owner"), "{seed:?}");
+    let other = differ(&kill, &run("maestro/smo-kill", 1));
+    assert!(has(&other, "generations:") && has(&other, "event kill sgm-1-03"), "{other:?}");
+    let mut late = Ran::load(&place.path().join("sim-maestro-member-kill-1"));
+    late.record.faults[0].full_ms = late.record.faults[0].full_ms.map(|ms| ms + 151.0);
+    late.record.faults[0].moved_without += 1;
+    late.record.survival[0].survived -= 15;
+    late.record.verdicts.remove(0);
+    let found = differ(&kill, &late);
+    for words in ["full convergence", "buckets moved", "lost", "verdict"] {
+        assert!(has(&found, words), "{words}: {found:?}");
+    }
 }
 
 macro_rules! scenarios {

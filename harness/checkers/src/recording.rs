@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use scalebed_record::history::{Declared, Heard};
 use scalebed_record::record::{
-    FaultRow, LedgerRow, MemberRow, Outage, Record, SCHEMA, Shares, Throughput, TimelineEvent, Topology, TopologyNode,
+    FaultRow, LedgerRow, MemberRow, Outage, OwnersRow, Record, SCHEMA, Shares, Throughput, TimelineEvent, Topology,
+    TopologyNode,
 };
 use scalebed_record::{Fact, FlowKind};
 use scalebed_topologies::lab::{Architecture, NodeKind};
@@ -56,6 +57,7 @@ pub fn record(evidence: &Evidence<'_>) -> Record {
         faults,
         symmetry: symmetry::rows(evidence),
         survival,
+        owners: owners(evidence),
         shares: shares(evidence),
         ledger: ledger(evidence),
         latency_us: latency(evidence),
@@ -282,6 +284,17 @@ fn join(evidence: &Evidence<'_>, happening: &Happening) -> Option<f64> {
         }
         _ => None,
     })
+}
+
+fn owners(evidence: &Evidence<'_>) -> Vec<OwnersRow> {
+    let at = |when: String, at: u64| {
+        let owner =
+            |(flow, _): (usize, &scalebed_record::FlowSpec)| evidence.owner_before(flow, at).map_or(-1, i16::from);
+        OwnersRow { when, members: evidence.flows().map(owner).collect() }
+    };
+    let end = evidence.schedule.start + evidence.schedule.end;
+    let before = evidence.happenings.iter().map(|one| at(format!("before {}", one.text), one.at));
+    before.chain([at("at the end".to_owned(), end)]).collect()
 }
 
 fn shares(evidence: &Evidence<'_>) -> Shares {

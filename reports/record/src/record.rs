@@ -50,6 +50,9 @@ pub struct Record {
     pub symmetry: Vec<SymmetryRow>,
     /// Connection survival.
     pub survival: Vec<SurvivalRow>,
+    /// Who owned which flow, before each event and at the end.
+    #[serde(default)]
+    pub owners: Vec<OwnersRow>,
     /// Corrections and handovers.
     pub shares: Shares,
     /// The ledger, cable by cable.
@@ -202,6 +205,15 @@ pub struct SymmetryRow {
     pub l2: u32,
     /// Offenders, with their path (first 20).
     pub offenders: Vec<String>,
+}
+
+/// Who owned the flows at an instant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OwnersRow {
+    /// `before kill sgm-1-03`, `at the end`.
+    pub when: String,
+    /// Flow by flow the place in [`Record::members`] of who processed its last packet that arrived; -1: none did lately.
+    pub members: Vec<i16>,
 }
 
 /// Survival of connections of one class.

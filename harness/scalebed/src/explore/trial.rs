@@ -87,7 +87,7 @@ fn prepared(lab: &Lab, case: &Case) -> Lab {
 pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failure> {
     let lab = &prepared(lab, case);
     let scenario = scenario(lab, &case.faults);
-    let mut world = Sim::new(lab, case.seed);
+    let mut world = Sim::new(lab, case.seed).at_once();
     let settings = Settings { seed: case.seed, ablations };
     let ran = driver::drive_with(&mut world, lab, &scenario, &case.faults, settings, &mut |_| {})?;
     // The phase clock starts after the warm-up, the schedule before it.
