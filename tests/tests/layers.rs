@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Layers as ARCHITECTURE.md lists them.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("scalebed-frame", 0),
     ("scalebed-cable", 1),
     ("scalebed-engine", 1),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("scalebed-pivot", 5),
     ("scalebed-daemon", 6),
     ("scalebed-harness", 7),
+    ("scalebed-model", 8),
     ("scalebed-tests", 8),
 ];
 

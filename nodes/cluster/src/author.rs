@@ -87,9 +87,12 @@ impl ClusterMember {
             Phase::Reading { .. } => self.run_reading(now),
             Phase::Preparing { .. } | Phase::Activating { .. } | Phase::Settled => {
                 self.judge_orchestrators();
-                if let Some(reason) = self.unplanned(now) {
-                    self.change(&reason, now);
-                } else if let Some(reason) = self.planned() {
+                if let Some(reason) = self.unplanned(now).or_else(|| self.planned()) {
+                    // Another author asked, and was promised that nothing lower comes: it may have gone on since.
+                    if self.held.promised > self.held.accepted && !self.config.ablations.no_read {
+                        self.start_reading(now, now);
+                        return;
+                    }
                     self.change(&reason, now);
                 }
                 self.check_barrier(now);

@@ -63,6 +63,10 @@ impl ClusterMember {
         if !self.held.admitted().contains(&me) {
             return;
         }
+        // One that heard of a higher generation since may be left out there: that one must come first.
+        if self.fenced && self.held.promised > self.held.accepted {
+            return;
+        }
         if self.fenced {
             self.fenced = false;
             self.start_lease(now);

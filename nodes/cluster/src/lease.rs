@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use scalebed_engine::Instant;
-use scalebed_frame::control::{Admitted, Heartbeat};
+use scalebed_frame::control::{Admitted, Heartbeat, MemberState};
 use scalebed_frame::{Incarnation, NodeId};
 use scalebed_topologies::lab::Architecture;
 
@@ -72,13 +72,16 @@ impl ClusterMember {
         self.lease = Lease { until: Some(now + self.unit * 5 / 2), ..self.lease };
     }
 
-    /// A member's heartbeat renews the lease if it says that it heard this member. Company is only who is admitted: one that
-    /// just comes in has not had the time to hear anybody.
+    /// An Active member's heartbeat renews the lease if it says that it heard this member: those are who is asked before
+    /// this one is declared dead. Company is only who is admitted: one that just comes in has not had the time to hear
+    /// anybody.
     pub(crate) fn renew_lease(&mut self, from: Admitted, beat: &Heartbeat, received: Instant, now: Instant) {
-        if self.held.admitted().contains(&from) {
+        let admitted = self.held.admitted().contains(&from);
+        if admitted {
             self.lease.heard = self.lease.heard.max(Some(received));
         }
-        if let Some(sent) = echoed(beat, self.config.id, self.incarnation) {
+        let asked = admitted && beat.state == MemberState::Active;
+        if let Some(sent) = echoed(beat, self.config.id, self.incarnation).filter(|_| asked) {
             self.lease.until = self.lease.until.max(Some(sent + self.unit * 5 / 2));
         }
         self.check_lease(now);

@@ -20,6 +20,11 @@ mod read;
 mod step;
 pub mod wrap;
 
+/// The part of the agreement that needs no time: the model in `tests/model` runs it in every state that faults can lead to.
+pub mod pieces {
+    pub use crate::held::{Answer, Held};
+}
+
 pub use config::{Ablations, NodeConfig};
 pub use member::ClusterMember;
 pub use orchestrator::ClusterOrchestrator;

@@ -88,6 +88,7 @@ impl ClusterOrchestrator {
             Body::Prepare(matrix) => self.prepare(message.from, matrix, now),
             Body::Activate { generation } => {
                 if self.held.activate(*generation) {
+                    self.serve_again();
                     self.steps.push_back(Step::Event(NodeEvent::Activated { generation: *generation }));
                     self.steps.push_back(Step::Activated(*generation));
                 }
@@ -257,11 +258,6 @@ impl ClusterOrchestrator {
                 let admitted = matrix.admitted.clone();
                 self.steps.push_back(Step::Event(NodeEvent::Accepted { generation, digest, admitted }));
                 self.steps.push_back(Step::Accepted(generation));
-                if self.fenced && matrix.orchestrators.contains(&(self.id(), self.incarnation)) {
-                    self.fenced = false;
-                    self.steps.push_back(Step::Unfenced);
-                    self.settle_uplinks();
-                }
                 self.beat(now);
                 if self.config.group.quirks.late_ack {
                     return;
@@ -270,6 +266,17 @@ impl ClusterOrchestrator {
             }
         };
         self.answer(from, body);
+    }
+
+    /// Counted in a matrix that is active: the barrier of its author held, so no other author is in its place.
+    fn serve_again(&mut self) {
+        let me = (self.id(), self.incarnation);
+        let counted = self.held.matrix.as_ref().is_some_and(|matrix| matrix.orchestrators.contains(&me));
+        if self.fenced && counted && self.held.activated == self.held.accepted {
+            self.fenced = false;
+            self.steps.push_back(Step::Unfenced);
+            self.settle_uplinks();
+        }
     }
 
     fn fence(&mut self, reason: &str) {

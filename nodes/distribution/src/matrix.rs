@@ -91,6 +91,7 @@ pub fn next(
         return new;
     }
     let stays = |member: MemberId| admitted.iter().any(|one| one.member == member && matrix.admitted.contains(one));
+    forget_gone(&mut new, &stays);
     match redeal {
         Redeal::MinimalMove => {
             adopt_orphans(&mut new, &stays);
@@ -104,6 +105,16 @@ pub fn next(
     new
 }
 
+/// A previous owner that is gone is asked no more. It may still serve where this matrix has not arrived: until that is
+/// active the new owner begins nothing, as after any move.
+fn forget_gone(matrix: &mut Matrix, stays: &impl Fn(MemberId) -> bool) {
+    for bucket in &mut matrix.buckets {
+        if bucket.previous.is_some_and(|member| !stays(member)) {
+            (bucket.previous, bucket.moved) = (None, matrix.generation);
+        }
+    }
+}
+
 /// Buckets whose owner is gone go to their backup, or to the member with the fewest. An unplanned move has no previous.
 /// If nobody stays, as at a boot after all fenced themselves, each takes what an earlier life of it owned or backed up: it
 /// has the copies.
@@ -114,7 +125,6 @@ fn adopt_orphans(matrix: &mut Matrix, stays: &impl Fn(MemberId) -> bool) {
     let boot = !members.iter().any(|&member| stays(member));
     for bucket in &mut matrix.buckets {
         let former = [Some(bucket.owner), bucket.backup].into_iter().flatten().find(|one| members.contains(one));
-        bucket.previous = bucket.previous.filter(|&member| stays(member));
         bucket.backup = bucket.backup.filter(|&member| stays(member));
         if stays(bucket.owner) {
             continue;

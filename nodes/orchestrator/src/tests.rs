@@ -68,18 +68,22 @@ fn orchestrator() -> Orchestrator {
     let life = |number| Admitted { member: MemberId::new(1, number), incarnation: Incarnation(256) };
     let generation = Generation { counter: 1, author: MemberId::new(1, 1), incarnation: Incarnation(256) };
     let matrix = matrix::first(generation, 512, &[life(1), life(2)], &[(MhoId(1), Incarnation(256))]);
+    let generation = matrix.generation;
     let prepare = Control {
         from: MemberId::new(1, 1).into(),
         incarnation: Incarnation(256),
         to: Some(MhoId(1).into()),
         body: Body::Prepare(matrix),
     };
-    for piece in control::encode(&prepare, 1) {
-        let mut shim = Shim::new(Kind::Control, NetworkId::SYNC, GROUP);
-        (shim.origin, shim.target) = (prepare.from.code(), NodeId::from(MhoId(1)).code());
-        let frame =
-            control::frame(Mac::host(1), mac::orchestrator_mac(MhoId(1)), shim, prepare.from, prepare.to, &piece);
-        give(&mut mho, Input::Frame { port: PortIndex(2), frame, received: Instant(1) });
+    let activate = Control { body: Body::Activate { generation }, ..prepare.clone() };
+    for (number, message) in (1..).zip([prepare, activate]) {
+        for piece in control::encode(&message, number) {
+            let mut shim = Shim::new(Kind::Control, NetworkId::SYNC, GROUP);
+            (shim.origin, shim.target) = (message.from.code(), NodeId::from(MhoId(1)).code());
+            let to = mac::orchestrator_mac(MhoId(1));
+            let frame = control::frame(Mac::host(1), to, shim, message.from, message.to, &piece);
+            give(&mut mho, Input::Frame { port: PortIndex(2), frame, received: Instant(1) });
+        }
     }
     mho
 }

@@ -141,3 +141,57 @@ fn a_successor_outbids_what_was_promised_to_one_that_never_came() {
     assert!(world.member(2).is_smo());
     assert_eq!(accepted(&world, 1), world.member(2).activated());
 }
+
+#[test]
+fn an_author_that_promised_another_asks_before_its_next_change() {
+    let mut world = booted(Architecture::Maestro, 4, &[]);
+    // Somebody takes over beside it, and is heard of no more.
+    let now = world.now;
+    world.hand(sgm(1), 0, &said(sgm(4), sgm(1), Body::Read { announced: generation(5, 4) }), now);
+    world.kill(sgm(3));
+    let mut asked = false;
+    while world.now < ms(2000) {
+        let next = world.now.0 + 20_000;
+        world.run(scalebed_engine::Instant(next));
+        asked |= world.content.values().any(|(_, message)| {
+            matches!(message, Some((_, Control { from, body: Body::Read { .. }, .. })) if *from == sgm(1))
+        });
+    }
+    assert!(asked);
+    assert_eq!(world.generations(), 6);
+    world.all_active(&[1, 2, 4]);
+}
+
+#[test]
+fn an_author_whose_life_was_left_out_is_refused() {
+    let mut world = booted(Architecture::Maestro, 4, &[]);
+    let mho = NodeId::from(MhoId(1));
+    let matrix = world.member(2).matrix().expect("a matrix").clone();
+    for (author, counter, left_out, takes) in [(2, 2, 1, true), (1, 3, 4, false), (2, 3, 4, true)] {
+        let next = without(&matrix, left_out, generation(counter, author));
+        let now = world.now;
+        world.hand(mho, 1, &said(sgm(author), mho, Body::Prepare(next.clone())), now);
+        assert_eq!(accepted(&world, 1) == next.generation, takes, "{}", next.generation);
+    }
+}
+
+#[test]
+fn an_activate_of_less_than_a_joiner_heard_of_does_not_let_it_in() {
+    let mut world = booted(Architecture::Maestro, 4, &[4]);
+    world.start(sgm(4));
+    while world.member(4).accepted() == Generation::NONE {
+        let next = world.now.0 + 10_000;
+        world.run(scalebed_engine::Instant(next));
+    }
+    // It is counted in this generation, whose Activate comes late; meanwhile it hears of the next one.
+    let held = world.member(4).accepted();
+    if world.member(4).is_fenced() {
+        let read = Body::Read { announced: Generation { counter: held.counter + 1, ..held } };
+        let now = world.now;
+        world.hand(sgm(4), 0, &said(sgm(2), sgm(4), read), now);
+        world.hand(sgm(4), 0, &said(sgm(1), sgm(4), Body::Activate { generation: held }), now);
+        assert!(world.member(4).is_fenced(), "another generation is under way");
+    } else {
+        panic!("the Activate came with the Prepare: the test sees nothing");
+    }
+}

@@ -1,0 +1,245 @@
+//! What may happen next, and what follows.
+
+use std::sync::Arc;
+
+use scalebed_cluster::pieces::Answer;
+use scalebed_frame::Incarnation;
+
+use crate::state::{Node, Process, Role, State};
+use crate::{Agreement, Safeguard};
+
+/// One step. Numbers are places of nodes or proposals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Fault: a process stands still, for over 2.5 units.
+    Stop(usize),
+    /// It goes on.
+    Wake(usize),
+    /// Fault: a process dies.
+    Kill(usize),
+    /// Fault: nobody hears a node's heartbeats.
+    Mute(usize),
+    /// Fault: a node hears nobody's.
+    Deafen(usize),
+    /// Fault: one does not hear the other's.
+    Cut(usize, usize),
+    /// Nobody echoes it: it fences itself.
+    LeaseEnds(usize),
+    /// A member that hears no orchestrator fences itself.
+    Isolated(usize),
+    /// A Prepare arrives.
+    Prepare(usize, usize),
+    /// An Activate arrives.
+    Activate(usize, usize),
+    /// The author's barrier is over.
+    Close(usize),
+    /// The author makes a change.
+    Change(usize),
+    /// A member begins to take over.
+    TakeOver(usize),
+    /// A node answers its question.
+    Answer(usize, usize),
+    /// It is dead: its answer is not waited for.
+    NoAnswer(usize, usize),
+    /// A previous owner's list arrives at the new owner.
+    List(usize, usize),
+}
+
+impl Agreement {
+    /// Everything that may happen. Some of it changes nothing.
+    pub(crate) fn possible(&self, state: &State, actions: &mut Vec<Action>) {
+        let places = 0..state.nodes.len();
+        for place in places.clone() {
+            let node = &state.nodes[place];
+            match node.process {
+                Process::Dead => continue,
+                Process::Stopped => {
+                    actions.push(Action::Wake(place));
+                    continue;
+                }
+                Process::Runs => {}
+            }
+            if state.faults > 0 {
+                actions.extend([Action::Stop(place), Action::Kill(place), Action::Mute(place), Action::Deafen(place)]);
+                if self.bounds.pairs {
+                    let others = places.clone().filter(|&other| other != place);
+                    actions.extend(others.map(|other| Action::Cut(place, other)));
+                }
+            }
+            if self.lease_is_over(state, place) {
+                actions.push(Action::LeaseEnds(place));
+            }
+            if node.serves() && self.is_isolated(state, place) {
+                actions.push(Action::Isolated(place));
+            }
+            for proposal in 0..state.proposals.len() {
+                actions.push(Action::Prepare(proposal, place));
+                if state.proposals[proposal].activated {
+                    actions.push(Action::Activate(proposal, place));
+                }
+            }
+            if !node.is_mho() {
+                self.as_member(state, place, actions);
+            }
+        }
+    }
+
+    fn as_member(&self, state: &State, place: usize, actions: &mut Vec<Action>) {
+        let node = &state.nodes[place];
+        actions.extend(state.members().filter(|&to| to != place).map(|to| Action::List(place, to)));
+        if node.fenced {
+            return;
+        }
+        match node.role {
+            Role::None => actions.push(Action::TakeOver(place)),
+            Role::Reading { open, .. } => {
+                for other in (0..state.nodes.len()).filter(|other| open >> other & 1 == 1) {
+                    actions.extend([Action::Answer(place, other), Action::NoAnswer(place, other)]);
+                }
+            }
+            Role::Leads => actions.extend([Action::Close(place), Action::Change(place)]),
+        }
+    }
+
+    /// Does it. False: it means nothing here.
+    pub(crate) fn act(&self, state: &mut State, action: Action) -> bool {
+        match action {
+            Action::Stop(place) => return fault(state, |state| state.nodes[place].process = Process::Stopped),
+            Action::Kill(place) => return fault(state, |state| state.nodes[place].process = Process::Dead),
+            Action::Mute(place) => {
+                return fault(state, |state| (0..state.nodes.len()).for_each(|other| state.cut(place, other)));
+            }
+            Action::Deafen(place) => {
+                return fault(state, |state| (0..state.nodes.len()).for_each(|other| state.cut(other, place)));
+            }
+            Action::Cut(from, to) => return state.reaches(from, to) && fault(state, |state| state.cut(from, to)),
+            Action::Wake(place) => {
+                state.nodes[place].process = Process::Runs;
+                self.fence(&mut state.nodes[place]);
+            }
+            Action::LeaseEnds(place) | Action::Isolated(place) => self.fence(&mut state.nodes[place]),
+            Action::Prepare(proposal, place) => {
+                return self.arrives(state, proposal, place) && self.prepare(state, proposal, place);
+            }
+            Action::Activate(proposal, place) => {
+                return self.arrives(state, proposal, place) && activate(state, proposal, place);
+            }
+            Action::Close(author) => return self.close(state, author),
+            Action::Change(author) => return self.change(state, author, false),
+            Action::TakeOver(author) => return self.take_over(state, author),
+            Action::Answer(author, other) => return self.answer(state, author, other, true),
+            Action::NoAnswer(author, other) => return self.answer(state, author, other, false),
+            Action::List(from, to) => return list(state, from, to),
+        }
+        true
+    }
+
+    /// In ElasticXL a cut takes what an author sends, too: nobody is there to fence whoever gets it much too late.
+    fn arrives(&self, state: &State, proposal: usize, place: usize) -> bool {
+        let author = state.place(state.proposals[proposal].matrix.generation.author);
+        self.is_maestro() || author == place || state.reaches(author, place)
+    }
+
+    /// Stops serving; the next life comes in by joining.
+    pub(crate) fn fence(&self, node: &mut Node) {
+        node.fenced = true;
+        node.role = Role::None;
+        if self.has(Safeguard::Incarnation) {
+            node.life = Incarnation(node.life.0 + 1);
+        }
+        node.complete.clear();
+    }
+
+    fn prepare(&self, state: &mut State, proposal: usize, place: usize) -> bool {
+        hear(state, place);
+        let matrix = Arc::clone(&state.proposals[proposal].matrix);
+        let node = &mut state.nodes[place];
+        let named = match node.id.mho() {
+            Some(mho) => !node.fenced || matrix.orchestrators.contains(&(mho, node.life)),
+            None => matrix.admitted.contains(&node.me()),
+        };
+        if node.is_mho() && !named {
+            // It accepts and acks all the same; it only stays fenced. What it would do then says nothing.
+            return false;
+        }
+        if !named {
+            let leaves_out = !node.fenced && matrix.generation > node.held.accepted;
+            if leaves_out {
+                self.fence(node);
+            }
+            return leaves_out;
+        }
+        let mut held = (*node.held).clone();
+        let Answer::Accepted(_) = held.prepare(&matrix) else {
+            let again = node.held.accepted == matrix.generation && state.proposals[proposal].acked >> place & 1 == 0;
+            state.proposals[proposal].acked |= u8::from(again) << place;
+            return again;
+        };
+        let ended = matrix.admitted.iter().find(|one| node.held.is_ended(one.member, one.incarnation));
+        // In Maestro orchestrators are the acceptors: what an author alone held was never in force.
+        state.ended_admitted = ended.copied().filter(|_| node.is_mho() || !self.is_maestro());
+        node.held = Arc::new(held);
+        node.complete.retain(|(moved, _)| matrix.buckets.iter().any(|bucket| bucket.moved == *moved));
+        if node.role != Role::None && matrix.generation.author != node.member() {
+            node.role = Role::None;
+        }
+        state.proposals[proposal].acked |= 1 << place;
+        true
+    }
+}
+
+/// A fenced member goes by what it hears that others hold: what is lower is not for it any more.
+fn hear(state: &mut State, place: usize) {
+    let heard = (0..state.nodes.len()).filter(|&other| state.hears(place, other));
+    let highest = heard.map(|other| state.nodes[other].held.accepted).max();
+    let node = &mut state.nodes[place];
+    if let Some(highest) = highest.filter(|highest| !node.is_mho() && node.fenced && *highest > node.held.promised) {
+        let mut held = (*node.held).clone();
+        held.promised = highest;
+        node.held = Arc::new(held);
+    }
+}
+
+fn fault(state: &mut State, what: impl FnOnce(&mut State)) -> bool {
+    state.faults = state.faults.saturating_sub(1);
+    what(state);
+    true
+}
+
+fn activate(state: &mut State, proposal: usize, place: usize) -> bool {
+    hear(state, place);
+    let generation = state.proposals[proposal].matrix.generation;
+    let node = &mut state.nodes[place];
+    let mut held = (*node.held).clone();
+    if !held.activate(generation) {
+        return false;
+    }
+    let admitted = match node.id.mho() {
+        Some(mho) => held.matrix.as_ref().is_some_and(|matrix| matrix.orchestrators.contains(&(mho, node.life))),
+        None => held.admitted().contains(&node.me()) && held.promised <= held.accepted,
+    };
+    let newest = held.activated == held.accepted;
+    node.held = Arc::new(held);
+    if admitted && (newest || !node.is_mho()) {
+        node.fenced = false;
+    }
+    true
+}
+
+/// A list is sent when the previous owner accepts the move, and serves.
+fn list(state: &mut State, from: usize, to: usize) -> bool {
+    let previous = state.nodes[from].member();
+    let (sender, receiver) = (&state.nodes[from], &state.nodes[to]);
+    let Some(matrix) = &receiver.held.matrix else { return false };
+    let moves = matrix.buckets.iter().filter(|bucket| {
+        bucket.owner == receiver.member() && bucket.previous == Some(previous) && sender.held.accepted >= bucket.moved
+    });
+    let new: Vec<_> = moves.map(|bucket| (bucket.moved, previous)).collect();
+    let before = receiver.complete.len();
+    if !sender.serves() {
+        return false;
+    }
+    let receiver = &mut state.nodes[to];
+    receiver.complete.extend(new);
+    receiver.complete.len() > before
+}

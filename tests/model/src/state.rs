@@ -1,0 +1,226 @@
+//! What the model's nodes are, and what is under way between them.
+
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use scalebed_cluster::pieces::Held;
+use scalebed_distribution::matrix;
+use scalebed_frame::control::{Admitted, Matrix};
+use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
+
+use crate::{Agreement, BUCKETS, MEMBERS};
+
+/// What a node's process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Process {
+    /// It runs. That it does nothing for a while needs no word of its own.
+    Runs,
+    /// It stands still, for over 2.5 units already.
+    Stopped,
+    /// It is gone for good.
+    Dead,
+}
+
+/// What an author is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// No author.
+    None,
+    /// It takes over: who has not answered yet, a bit a node; what it announced to them; the proposal that is the highest
+    /// found so far.
+    Reading {
+        /// Who.
+        open: u8,
+        /// What.
+        announced: Generation,
+        /// Which.
+        best: usize,
+    },
+    /// It authors what it holds.
+    Leads,
+}
+
+/// A member or an orchestrator.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Who.
+    pub id: NodeId,
+    /// In which life.
+    pub life: Incarnation,
+    /// Does it run?
+    pub process: Process,
+    /// Owns, forwards and authors nothing.
+    pub fenced: bool,
+    /// The engine's acceptor.
+    pub held: Arc<Held>,
+    /// Its part as an author.
+    pub role: Role,
+    /// Planned moves to it whose list is complete: the generation that moved, and from whom.
+    pub complete: BTreeSet<(Generation, MemberId)>,
+}
+
+impl Node {
+    fn new(id: NodeId) -> Self {
+        Self {
+            id,
+            life: Incarnation(1),
+            process: Process::Runs,
+            fenced: true,
+            held: Arc::new(Held::new()),
+            role: Role::None,
+            complete: BTreeSet::new(),
+        }
+    }
+
+    /// Runs, and is not fenced.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.process == Process::Runs && !self.fenced
+    }
+
+    /// This life of a member.
+    #[must_use]
+    pub fn me(&self) -> Admitted {
+        Admitted { member: self.member(), incarnation: self.life }
+    }
+
+    /// The member's id; of an orchestrator nobody's.
+    #[must_use]
+    pub fn member(&self) -> MemberId {
+        self.id.member().unwrap_or(MemberId::new(0, 0))
+    }
+
+    /// Is it an orchestrator?
+    #[must_use]
+    pub fn is_mho(&self) -> bool {
+        self.id.mho().is_some()
+    }
+}
+
+/// A matrix that was sent. Its Prepare, and its Activate once that was sent, may arrive at any time from then on, or never.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The matrix.
+    pub matrix: Arc<Matrix>,
+    /// Its digest.
+    pub digest: u64,
+    /// Who has acked, a bit a node.
+    pub acked: u8,
+    /// Was Activate sent?
+    pub activated: bool,
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Members first, then orchestrators.
+    pub nodes: Vec<Node>,
+    /// In the order in which they were made; the first is there from the start.
+    pub proposals: Vec<Proposal>,
+    /// One-way cuts of heartbeats: bit `5 * from + to`.
+    pub cuts: u32,
+    /// Faults that may still come.
+    pub faults: u8,
+    /// A life that an acceptor accepted although it saw it left out.
+    pub ended_admitted: Option<Admitted>,
+}
+
+// States are told apart as their fingerprints are.
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        let print = |state: &Self| {
+            let mut hasher = std::collections::hash_map::DefaultHasher::new();
+            state.hash(&mut hasher);
+            hasher.finish()
+        };
+        print(self) == print(other)
+    }
+}
+
+impl Eq for State {}
+
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for node in &self.nodes {
+            (node.life, node.process, node.fenced, node.role, &node.complete).hash(hasher);
+            let held = &node.held;
+            // The digest stands for the matrix: the engine takes equal digests for equal matrices too.
+            (held.digest, held.accepted, held.activated, held.promised).hash(hasher);
+            // Lives that a node saw left out are as much its state as its matrix.
+            for number in 1..=MEMBERS {
+                let member = member(number);
+                (1..9).find(|&life| !held.is_ended(member, Incarnation(life))).hash(hasher);
+            }
+        }
+        for proposal in &self.proposals {
+            (proposal.digest, proposal.acked, proposal.activated).hash(hasher);
+        }
+        (self.cuts, self.faults, self.ended_admitted).hash(hasher);
+    }
+}
+
+pub(crate) fn member(number: usize) -> MemberId {
+    MemberId::new(1, u8::try_from(number).unwrap_or(0))
+}
+
+impl State {
+    /// Generation 1 of the first member is active everywhere; whoever is not in it waits to be admitted.
+    #[must_use]
+    pub fn start(model: &Agreement) -> Self {
+        let mhos = if model.is_maestro() { 2 } else { 0 };
+        let ids = (1..=MEMBERS).map(|number| NodeId::from(member(number)));
+        let mut nodes: Vec<Node> = ids.chain((1..=mhos).map(|mho| NodeId::from(MhoId(mho)))).map(Node::new).collect();
+        let admitted: Vec<Admitted> = nodes.iter().take(model.bounds.admitted).map(Node::me).collect();
+        let orchestrators: Vec<_> = (1..=mhos).map(|mho| (MhoId(mho), Incarnation(1))).collect();
+        let first = Generation { counter: 1, author: admitted[0].member, incarnation: Incarnation(1) };
+        let matrix = Arc::new(matrix::first(first, BUCKETS, &admitted, &orchestrators));
+        for node in &mut nodes {
+            if node.is_mho() || admitted.contains(&node.me()) {
+                let mut held = Held::new();
+                held.prepare(&matrix);
+                held.activate(first);
+                (node.held, node.fenced) = (Arc::new(held), false);
+            }
+        }
+        nodes[0].role = Role::Leads;
+        let digest = matrix::digest(&matrix);
+        let proposals = vec![Proposal { matrix, digest, acked: u8::MAX, activated: true }];
+        Self { nodes, proposals, cuts: 0, faults: model.bounds.faults, ended_admitted: None }
+    }
+
+    /// Is there no cut from one to the other?
+    #[must_use]
+    pub const fn reaches(&self, from: usize, to: usize) -> bool {
+        self.cuts >> (5 * from + to) & 1 == 0
+    }
+
+    /// Makes one.
+    pub const fn cut(&mut self, from: usize, to: usize) {
+        if from != to {
+            self.cuts |= 1 << (5 * from + to);
+        }
+    }
+
+    /// Does `observer` hear heartbeats of `subject`?
+    #[must_use]
+    pub fn hears(&self, observer: usize, subject: usize) -> bool {
+        observer != subject && self.nodes[subject].process == Process::Runs && self.reaches(subject, observer)
+    }
+
+    /// The places of members.
+    pub fn members(&self) -> impl Iterator<Item = usize> + use<> {
+        0..MEMBERS
+    }
+
+    /// The places of orchestrators.
+    pub fn orchestrators(&self) -> impl Iterator<Item = usize> + use<> {
+        MEMBERS..self.nodes.len()
+    }
+
+    /// The place of a member.
+    #[must_use]
+    pub fn place(&self, member: MemberId) -> usize {
+        usize::from(member.number).saturating_sub(1)
+    }
+}
