@@ -156,8 +156,8 @@ fn predict_flow(evidence: &Evidence<'_>, happening: &Happening, matrix: Option<&
     let dealt = dealt(evidence, matrix, flow);
     let (hurt, owned) = match happening.victim {
         Victim::Nobody => (false, false),
-        // A flow that was not seen yet may take any leg.
-        Victim::Mho(_) | Victim::Cable(_) => (through != [false; 2] || last == [None; 2], false),
+        // A direction that was not seen yet may take any leg.
+        Victim::Mho(_) | Victim::Cable(_) => (through != [false; 2] || last.contains(&None), false),
         Victim::Member(index, pivot) => {
             let member = evidence.places.members.get(usize::from(index)).copied();
             let by_matrix = dealt.iter().any(|owner| owner.is_none() || *owner == member);
