@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use scalebed_engine::Rng;
+use scalebed_harness::{journals, replay};
 use scalebed_netns::{HostState, Recorded};
 use scalebed_tests::{needs_root, programs};
 
@@ -16,9 +17,16 @@ fn instants() -> u32 {
 /// Runs beside each other: nothing is measured here, and a busy machine spreads the instants over more of the set-up.
 const WAVE: u32 = 4;
 
+/// A short run that passes.
 fn start(out: &Path) -> Child {
+    start_one("short.yaml", out)
+}
+
+fn start_one(scenario: &str, out: &Path) -> Child {
     Command::new(programs().join("scalebed"))
-        .args(["run", concat!(env!("CARGO_MANIFEST_DIR"), "/data/short.yaml"), "--out"])
+        .arg("run")
+        .arg(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/data")).join(scenario))
+        .arg("--out")
         .arg(out)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -82,18 +90,33 @@ fn netns_sigkill_at_random_instants_leaves_nothing() {
 }
 
 #[test]
-fn netns_the_host_is_as_it_was_after_a_run() {
-    if needs_root("netns_the_host_is_as_it_was_after_a_run") {
+fn netns_the_host_is_as_it_was_after_a_run_that_failed_and_can_be_replayed() {
+    if needs_root("netns_the_host_is_as_it_was_after_a_run_that_failed_and_can_be_replayed") {
         return;
     }
     let before = HostState::capture().expect("the host's state");
     let place = tempfile::tempdir().expect("a temporary directory");
     let out = place.path().join("run");
-    let status = start(&out).wait().expect("an end");
-    assert!(status.success(), "{status}: {}", report(&out));
+    let status = start_one("failing.yaml", &out).wait().expect("an end");
+    assert_eq!(status.code(), Some(20), "{}", report(&out));
     assert!(nothing_left(&out, "after a run"));
+    the_journals_are_there_and_replay(&out);
     let differences = before.diff(&HostState::capture().expect("the host's state"));
     assert!(differences.is_empty(), "{differences:#?}");
+}
+
+/// Every process that ran left a journal, the killed one too, and its engine does again what it did.
+fn the_journals_are_there_and_replay(out: &Path) {
+    let found = journals::find(out).expect("a run directory");
+    let nodes = ["mho1", "mho2", "sgm-1-01", "sgm-1-02", "sgm-1-03", "sgm-1-04", "sw-inside", "sw-mgmt", "sw-outside"];
+    assert_eq!(found, nodes.map(|node| out.join("nodes").join(node).join("journal")));
+    for path in found {
+        let replayed = replay::one(&path).expect("a journal");
+        assert!(replayed.is_equal() && replayed.inputs > 5, "{}: {replayed:?}", path.display());
+    }
+    let text = report(out);
+    let first = text.lines().nth(2).unwrap_or_default();
+    assert!(first.starts_with("**Replay it first:** scalebed replay "), "{first}");
 }
 
 #[test]
@@ -108,6 +131,8 @@ fn netns_two_runs_at_once_do_not_see_each_other() {
         // Same lab, same addresses: a frame of the other would be foreign, misdelivered or not in the ledger.
         let status = run.wait().expect("an end");
         assert!(status.success(), "{status}: {}", report(out));
+        let left = journals::find(out).expect("a run directory");
+        assert!(left.is_empty(), "a run that passed keeps no journals: {left:?}");
     }
 }
 

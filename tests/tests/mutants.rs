@@ -5,6 +5,7 @@ use scalebed_engine::{Engine, PortIndex};
 use scalebed_frame::{DistributionMode, MemberId, NetworkId};
 use scalebed_harness::driver::{self, Settings};
 use scalebed_harness::files;
+use scalebed_harness::replay::{self, End};
 use scalebed_harness::run::{self, Request, Where};
 use scalebed_harness::rundir::RunDir;
 use scalebed_harness::world::sim::{Sim, Wrap};
@@ -116,6 +117,10 @@ fn netns(test: &str, fault: &str, check: &str) {
     let dir = RunDir::create(Some(&place.path().join("run")), "mutant", 1).expect("a run directory");
     let (judged, _) = run::once(&loaded, &request, &dir).expect("a run");
     caught(&judged.record, check);
+    // It wrote the journal of an `sgm`, and an `sgm` does not do what it did: the replay says who is wrong, and when.
+    let end = |node: &str| replay::one(&dir.path().join("nodes").join(node).join("journal")).expect("a journal").end;
+    assert!(matches!(end("sgm-1-03"), End::Differs(..)), "the mutant's journal replays");
+    assert_eq!(end("sgm-1-01"), End::Equal);
 }
 
 #[test]

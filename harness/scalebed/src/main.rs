@@ -12,7 +12,7 @@ use scalebed_harness::plan::Plan;
 use scalebed_harness::run::{self, Request, Where};
 use scalebed_harness::rundir::RunDir;
 use scalebed_harness::seeds::{self, Batch};
-use scalebed_harness::{bench, compare, files};
+use scalebed_harness::{bench, compare, files, replay};
 use scalebed_topologies::catalogue;
 
 /// A testbed for scale-out firewall clusters.
@@ -99,6 +99,11 @@ enum Command {
         #[arg(long, env = "SCALEBED_WORLD", value_enum, default_value_t = Where::Netns)]
         world: Where,
     },
+    /// Feed the journals of a failed run to the nodes' engines again, and compare what they do with what they did.
+    Replay {
+        /// A run directory, or the folder of one node in it.
+        dir: PathBuf,
+    },
     /// List shipped labs and scenarios.
     List,
     /// Measure the throughput of the Maestro chain against kernel routers, building time, and the simulated world's speed.
@@ -172,6 +177,7 @@ fn command(command: Command) -> Result<u8, Failure> {
             let dir = directory(&options, &format!("explore-{}", lab.name))?;
             explore::explore(&Exploration { name, lab, budget, jobs, seed: options.seed, ablate }, &dir)
         }
+        Command::Replay { dir } => replay::replay(&dir),
         Command::List => {
             println!("labs:");
             catalogue::lab_names().iter().for_each(|name| println!("  {name}"));

@@ -1,7 +1,12 @@
 //! Lab -> configuration of each node's process. The only place that knows both the lab and what nodes take.
 
 use scalebed_cluster::{Ablations, NodeConfig};
+use scalebed_engine::Engine;
 use scalebed_frame::{Incarnation, MemberId, NodeId};
+use scalebed_gateway::Gateway;
+use scalebed_orchestrator::Orchestrator;
+use scalebed_pivot::Pivot;
+use scalebed_switch::Switch;
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{Architecture, Node, NodeKind};
 
@@ -30,6 +35,31 @@ impl Config {
             Self::Sgm(_) => "sgm",
             Self::Pivot(_) => "pivot",
             Self::Switch(_) => "switch",
+        }
+    }
+
+    /// What a program was told, read back from its file; none: there is no such program.
+    ///
+    /// # Errors
+    /// The text is not its configuration.
+    pub fn from_json(program: &str, json: &str) -> serde_json::Result<Option<Self>> {
+        Ok(Some(match program {
+            "mho" => Self::Mho(serde_json::from_str(json)?),
+            "sgm" => Self::Sgm(serde_json::from_str(json)?),
+            "pivot" => Self::Pivot(serde_json::from_str(json)?),
+            "switch" => Self::Switch(serde_json::from_str(json)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The engine that its process runs.
+    #[must_use]
+    pub fn engine(&self) -> Box<dyn Engine> {
+        match self {
+            Self::Mho(config) => Box::new(Orchestrator::new((**config).clone())),
+            Self::Sgm(config) => Box::new(Gateway::new((**config).clone())),
+            Self::Pivot(config) => Box::new(Pivot::new((**config).clone())),
+            Self::Switch(config) => Box::new(Switch::new(config.clone())),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::driver::{self, Settings};
 use crate::environment;
 use crate::exit::{self, Failure};
 use crate::files::Loaded;
+use crate::journals;
 use crate::plan::Plan;
 use crate::rundir::{self, RunDir};
 use crate::world::World;
@@ -138,14 +139,14 @@ pub fn once(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<(Judged,
             }
             let signals = take_signals()?;
             progress.say("build");
-            let places = Places { folder: dir.path(), programs: &request.programs };
+            let places = Places { folder: dir.path(), programs: &request.programs, journals: true };
             let mut world = Netns::build(&loaded.lab, &places, Some(signals))?;
             let outcome = in_world(&mut world, loaded, request, dir, &started, &mut progress);
             progress.say("teardown");
             let down = world.teardown();
             drop(world);
             let _unblocked_or_not = stop_signals().thread_unblock();
-            let judged = outcome?;
+            let judged = outcome.map_err(|failure| journals::point_at(failure, dir.path()))?;
             down?;
             Ok(judged)
         }
@@ -172,6 +173,8 @@ fn in_world(
     let input = ran.input(&loaded.lab, &loaded.scenario, name, request.settings.seed);
     let mut record = scalebed_checkers::judge(&input).record;
     environment::sign(&mut record, loaded, started, &request.command);
+    journals::keep_if_failed(dir.path(), &mut record)
+        .map_err(|error| Failure::new(exit::BUG, format!("journals: {error}")))?;
     let report = dir.write_report(&record).map_err(|error| Failure::new(exit::BUG, format!("report: {error}")))?;
     progress.verdicts(&record);
     Ok((Judged { record, report, interrupted: ran.interrupted }, stalled(history)))
@@ -217,6 +220,9 @@ impl Progress {
         println!("{}: {outcome}, {passed} of {} verdicts pass", self.name, record.verdicts.len());
         record.complaints(5).iter().for_each(|line| println!("  {line}"));
         if outcome != "pass" {
+            if let Some(replay) = &record.replay {
+                println!("  replay: {}", replay.command);
+            }
             println!("  repeat: {}", record.command);
         }
     }

@@ -51,11 +51,15 @@ impl<E: Engine, P: Port> Node<E, P> {
     /// Hands an input over and queues what comes of it: frames at their ports, the rest for [`Self::effect`].
     pub(crate) fn hand(&mut self, input: Input, now: Instant) -> io::Result<()> {
         if let Some(journal) = &mut self.journal {
-            journal.keep(&input, now);
+            journal.input(&input, now);
         }
         self.engine.handle(input, now);
         loop {
-            match self.engine.poll() {
+            let output = self.engine.poll();
+            if let Some(journal) = &mut self.journal {
+                journal.output(&output);
+            }
+            match output {
                 Output::Transmit { port, frame } => self.ports.queue(usize::from(port.0), &frame)?,
                 Output::SetPort { port, up } => self.effects.push_back(Effect::SetPort(port.0, up)),
                 Output::Event(event) => self.effects.push_back(Effect::Event(now, event)),
@@ -63,6 +67,9 @@ impl<E: Engine, P: Port> Node<E, P> {
                 Output::InstallConfig(_) | Output::Reboot => {}
                 Output::Idle(deadline) => {
                     self.deadline = deadline;
+                    if let Some(journal) = &mut self.journal {
+                        journal.done();
+                    }
                     return Ok(());
                 }
             }
@@ -109,7 +116,7 @@ mod tests {
     use scalebed_topologies::lab::{Port, PortRole};
 
     use super::{Effect, Node, Round};
-    use crate::journal::{self, Journal};
+    use crate::journal::{self, Digest, Journal, Reader, Start};
     use crate::ports::Ports;
 
     fn port(name: &str) -> Port {
@@ -191,8 +198,9 @@ mod tests {
     #[test]
     fn a_journal_replays_to_the_same_outputs_byte_for_byte() {
         let place = tempfile::tempdir().expect("a temporary directory");
-        let path = place.path().join("journal.bin");
-        let journal = Journal::create(&path).expect("a journal");
+        let path = place.path().join("journal");
+        let start = Start { program: "switch".to_owned(), config: serde_json::to_string(&config()).expect("json") };
+        let journal = Journal::begin(std::fs::File::create(&path).expect("a file"), &start).expect("a journal");
         let (mut node, mut far0, mut far1) = started(Kept(Switch::new(config()), Vec::new()), Some(journal));
         let clock = Cell::new(Instant(10));
         let tick = || {
@@ -210,11 +218,23 @@ mod tests {
         }
         let recorded = std::mem::take(&mut node.engine.1);
         node.finish().expect("written");
-        let inputs = journal::read(&path).expect("whole");
+        let mut reader = Reader::open(&path).expect("a journal");
+        assert_eq!(*reader.start(), start);
+        let kept: Vec<journal::Kept> = std::iter::from_fn(|| reader.input().expect("whole")).collect();
+        let inputs: Vec<_> = kept.iter().map(|kept| (kept.input.clone(), kept.now)).collect();
         let replayed = replay(&mut Switch::new(config()), &inputs);
         let bytes = |outputs: &[Output]| postcard::to_allocvec(outputs).expect("serialised");
         assert!(recorded.len() > 100, "something happened");
         assert_eq!(bytes(&recorded), bytes(&replayed));
+        let mut digest = Digest::default();
+        let mut digests = Vec::new();
+        for output in &replayed {
+            digest.see(output);
+            if matches!(output, Output::Idle(_)) {
+                digests.push(Some(digest.take()));
+            }
+        }
+        assert_eq!(kept.iter().map(|kept| kept.outputs).collect::<Vec<_>>(), digests);
         // One input less, and it shows.
         assert_ne!(bytes(&recorded), bytes(&replay(&mut Switch::new(config()), &inputs[1..])));
     }

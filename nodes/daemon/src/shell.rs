@@ -13,7 +13,7 @@ use scalebed_topologies::lab::{Port as PortSpec, PortRole};
 
 use crate::args::Args;
 use crate::control::ControlSocket;
-use crate::journal::Journal;
+use crate::journal::{Journal, Start};
 use crate::links::Links;
 use crate::node::{Effect, Node, Round};
 use crate::ports::Ports;
@@ -49,11 +49,11 @@ pub struct Shell<E> {
 }
 
 impl<E: Engine> Shell<E> {
-    /// Opens everything that the node needs in the namespace that it was started in.
+    /// Opens everything that the node needs in the namespace that it was started in. `start` is for the journal.
     ///
     /// # Errors
     /// A port, socket or file cannot be opened.
-    pub fn open(engine: E, args: &Args, specs: &[PortSpec]) -> io::Result<Self> {
+    pub fn open(engine: E, args: &Args, specs: &[PortSpec], start: &Start) -> io::Result<Self> {
         // Before any thread is started: a signal is an input of the loop.
         let mask: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
         mask.thread_block()?;
@@ -63,10 +63,12 @@ impl<E: Engine> Shell<E> {
         let links = Links::open(names)?;
         let control = ControlSocket::bind(&args.control)?;
         let events = OpenOptions::new().create(true).append(true).open(&args.events)?;
-        let journal = args.journal.as_deref().map(Journal::create).transpose()?;
+        let journal = args.journal.as_deref().map(File::create).transpose()?;
         // Only an orchestrator takes ports up and down.
         let uplinks = specs.iter().any(|port| matches!(port.role, PortRole::Uplink(_)));
         drop_privileges(if uplinks { Keeps::Links } else { Keeps::Nothing })?;
+        // Its thread comes after that: capabilities are a thread's own.
+        let journal = journal.map(|file| Journal::begin(file, start)).transpose()?;
         Ok(Self {
             node: Node::new(engine, ports, journal),
             links,

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
-use scalebed_daemon::journal;
+use scalebed_daemon::journal::Reader;
 use scalebed_engine::{NodeEvent, Output, Status};
 use scalebed_frame::Mac;
 use scalebed_netns::{Error, NsId, Process, ProcessSpec, Sandbox, Stack, VethEnd};
@@ -178,7 +178,10 @@ fn netns_a_switch_forwards_answers_and_confesses() {
     bench.switch.terminate().expect("told");
     assert!(bench.switch.wait(PATIENCE).expect("gone").success());
     let last = status_of(&std::iter::from_fn(|| bench.events.recv_timeout(PATIENCE).ok()).last().expect("an event"));
-    let inputs = journal::read(&bench.place.path().join("journal.bin")).expect("a whole journal");
+    let mut reader = Reader::open(&bench.place.path().join("journal.bin")).expect("a journal");
+    let kept = std::iter::from_fn(|| reader.input().expect("whole"));
+    let inputs: Vec<_> = kept.map(|kept| (kept.input, kept.now)).collect();
+    assert!(!reader.lost());
     let outputs = scalebed_engine::replay(&mut Switch::new(config()), &inputs);
     let sent = outputs.iter().filter(|output| matches!(output, Output::Transmit { .. })).count();
     assert_eq!(u64::try_from(sent).expect("few"), last.counters["out.p0"] + last.counters["out.p1"]);

@@ -30,6 +30,9 @@ pub struct Record {
     pub started: String,
     /// The command that repeats the run.
     pub command: String,
+    /// The journals that the run left, if it left any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// Every verdict.
     pub verdicts: Vec<Verdict>,
     /// Kernel, CPUs, versions, hashes, capabilities: shown as they are.
@@ -61,6 +64,15 @@ pub struct Record {
     pub latency_us: BTreeMap<String, f64>,
     /// `emulated:` choices and other remarks.
     pub notes: Vec<String>,
+}
+
+/// What every node of a failed run was told, kept for replaying it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// The command that replays all of them.
+    pub command: String,
+    /// Each journal: its path in the run directory, and its bytes.
+    pub journals: Vec<(String, u64)>,
 }
 
 /// The lab as a drawing needs it.

@@ -7,7 +7,7 @@ use scalebed_record::record::{FaultRow, Record};
 use scalebed_record::verdict::Outcome;
 
 use crate::charts;
-use crate::words::{millis, percent, seconds, share, thousands};
+use crate::words::{REPLAY, millis, percent, seconds, share, size, thousands};
 
 /// A text that can't end its cell, open a tag or start a link.
 fn safe(text: &str) -> String {
@@ -59,7 +59,9 @@ impl Table {
 pub(crate) fn run(record: &Record) -> String {
     let mut out = String::new();
     let (outcome, name) = (record.outcome(), safe(&record.scenario));
-    let _ = writeln!(out, "# {name} on {}: {outcome}\n\n{}\n", safe(&record.lab), safe(&record.about));
+    let _ = writeln!(out, "# {name} on {}: {outcome}\n", safe(&record.lab));
+    replay(record, &mut out);
+    let _ = writeln!(out, "{}\n", safe(&record.about));
     let _ = writeln!(out, "World {}, seed {}, {}.", safe(&record.world), record.seed, safe(&record.started));
     let _ = writeln!(out, "\nRepeat it: {}", safe(&record.command));
     verdicts(record, &mut out);
@@ -83,6 +85,14 @@ pub(crate) fn run(record: &Record) -> String {
         record.notes.iter().for_each(|note| out.push_str(&format!("- {}\n", safe(note))));
     }
     out
+}
+
+/// What to do first with a run that failed.
+fn replay(record: &Record, out: &mut String) {
+    let Some(replay) = &record.replay else { return };
+    let kept: Vec<_> =
+        replay.journals.iter().map(|(path, bytes)| format!("{} ({})", safe(path), size(*bytes))).collect();
+    let _ = writeln!(out, "**Replay it first:** {}\n\n{REPLAY}\n\nKept: {}.\n", safe(&replay.command), kept.join(", "));
 }
 
 fn verdicts(record: &Record, out: &mut String) {

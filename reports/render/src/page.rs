@@ -10,7 +10,7 @@ use scalebed_record::record::{FaultRow, LedgerRow};
 use scalebed_record::verdict::{Outcome, Verdict};
 use serde::Serialize;
 
-use crate::words::{millis, percent, seconds, share, thousands};
+use crate::words::{REPLAY, millis, percent, seconds, share, size, thousands};
 use crate::{Error, charts, markdown};
 
 /// Most events of the timeline's table.
@@ -28,6 +28,7 @@ fn environment() -> Result<Environment<'static>, Error> {
     env.add_filter("sec", seconds);
     env.add_filter("pct", percent);
     env.add_filter("num", thousands);
+    env.add_filter("size", size);
     env.add_filter("whole", |value: f64| format!("{value:.0}"));
     env.add_filter("share", |part: u64, whole: u64| percent(share(part, whole)));
     env.add_filter("micros", |us: f64| if us >= 1_000.0 { millis(us / 1_000.0) } else { format!("{us:.0} µs") });
@@ -156,6 +157,7 @@ pub(crate) fn run(record: &Record) -> Result<String, Error> {
         outcome => record.outcome(),
         architecture => architecture(record),
         world => world(record),
+        replay => REPLAY,
         tiles => data(tiles(record)),
         verdicts => data(checks(record, false)),
         health => data(checks(record, true)),

@@ -1,4 +1,18 @@
-//! Numbers as people read them.
+//! Numbers as people read them, and words that two forms of the report share.
+
+/// What replaying is.
+pub(crate) const REPLAY: &str = "It feeds what each node was told, in the order and at the times in which it was told, to \
+    the node's engine again, needs no privilege, and says whether the engine does again what it did in the run: then what \
+    failed can be looked into, input by input, without namespaces. A node's folder instead of the run's replays that node.";
+
+/// `1.2 MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+    }
+}
 
 /// `12,345`.
 pub(crate) fn thousands(number: u64) -> String {

@@ -3,7 +3,7 @@
 mod example;
 
 use scalebed_record::comparison::{Cell, Comparison, Row};
-use scalebed_record::record::{FaultRow, Outage, Record, Throughput, Topology};
+use scalebed_record::record::{FaultRow, Outage, Record, Replay, Throughput, Topology};
 use scalebed_record::verdict::{Outcome, Verdict};
 use scalebed_render::{comparison_html, comparison_markdown, comparison_text, html, json, junit, markdown};
 
@@ -12,6 +12,13 @@ fn failed() -> Record {
     let mut record = example::record("maestro", true);
     record.verdicts[0].outcome = Outcome::Fail(vec!["flow 17: c2s at sgm-1-01, s2c at sgm-1-02".to_owned()]);
     record.verdicts[8].outcome = Outcome::Invalid("mho1--sgm-1-03: put in 4,012, got out 4,011".to_owned());
+    record.replay = Some(Replay {
+        command: "scalebed replay runs/20261125T010203Z-member-kill-1".to_owned(),
+        journals: vec![
+            ("nodes/sgm-1-03/journal".to_owned(), 812_345),
+            ("nodes/sgm-1-03/journal-2".to_owned(), 12_345_678),
+        ],
+    });
     record
 }
 
@@ -70,6 +77,26 @@ fn hostile_texts_are_inert_in_every_field() {
         let links = text.replace("\\]", "");
         assert!(!text.contains("<script") && !links.contains("](javascript"), "{text}");
     }
+}
+
+#[test]
+fn a_failed_run_says_first_how_it_is_replayed() {
+    let record = failed();
+    let command = "scalebed replay runs/20261125T010203Z-member-kill-1";
+    let text = markdown(&record).unwrap();
+    let before = &text[..text.find(command).expect("the command")];
+    assert!(
+        before.starts_with("# member-kill") && before.lines().count() == 3,
+        "only the title comes before it: {before}"
+    );
+    assert!(text.contains("nodes/sgm-1-03/journal-2 (12.3 MB)") && text.contains("journal (813 kB)"), "{text}");
+    let page = html(&record).unwrap();
+    let place = page.find("scalebed replay runs").expect("the command");
+    assert!(page.find("<h2>").expect("a part") < place && place < page.find("<h2>Verdicts").expect("verdicts"));
+    assert!(!page[page.find("<h2>").expect("a part")..place].contains("class=\"tile"), "it is the first part");
+    let passed = example::record("maestro", true);
+    assert!(!markdown(&passed).unwrap().contains("eplay it first"));
+    assert!(!html(&passed).unwrap().contains("eplay it first"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::apply::{Namespaces, apply};
 use super::events::Stream;
 use super::{Collector, Done, Evidence, Told, Woken, World, transfer};
 use crate::exit::{self, Failure};
+use crate::journals;
 use crate::nodes::Config;
 use crate::plan::Plan;
 
@@ -47,6 +48,8 @@ pub struct Netns {
     signals: Option<SignalFd>,
     told: Vec<Told>,
     stalls: Vec<Entry>,
+    /// Nodes write journals: so many starts of each so far.
+    journals: Option<BTreeMap<usize, u32>>,
 }
 
 /// Where a run finds and puts things.
@@ -56,6 +59,8 @@ pub struct Places<'a> {
     pub folder: &'a Path,
     /// Where `mho`, `sgm`, `pivot`, `switch` and `traffic-gen` are.
     pub programs: &'a Path,
+    /// Do nodes write journals?
+    pub journals: bool,
 }
 
 impl Netns {
@@ -88,6 +93,7 @@ impl Netns {
             signals,
             told: Vec::new(),
             stalls: Vec::new(),
+            journals: places.journals.then(BTreeMap::new),
         })
     }
 
@@ -320,6 +326,11 @@ impl World for Netns {
         let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
         let mut args = vec!["--config".to_owned(), path("config.json"), "--control".to_owned(), path("control.sock")];
         args.extend(["--events".to_owned(), path("events.fifo")]);
+        if let Some(starts) = &mut self.journals {
+            let start = starts.entry(node).or_default();
+            *start += 1;
+            args.extend(["--journal".to_owned(), path(&journals::name(*start))]);
+        }
         let _absent_is_fine = std::fs::remove_file(folder.join("control.sock"));
         let before = self.now();
         let process = self.spawn(node, config.program(), args)?;

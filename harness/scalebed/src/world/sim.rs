@@ -9,11 +9,7 @@ use scalebed_cable::Settings as CableSettings;
 use scalebed_checkers::observe;
 use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex};
 use scalebed_fabric::{CableIndex, Fabric, Ledger, NodeIndex};
-use scalebed_gateway::Gateway;
-use scalebed_orchestrator::Orchestrator;
-use scalebed_pivot::Pivot;
 use scalebed_record::{Entry, Fact, TapId};
-use scalebed_switch::Switch;
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{End, NodeKind, PortRole};
 use scalebed_traffic::Generator;
@@ -87,15 +83,6 @@ impl Sim {
         Done { before: now, after: now, proof: proof.into() }
     }
 
-    fn engine(&self, config: &Config) -> Box<dyn Engine> {
-        match config {
-            Config::Mho(config) => Box::new(Orchestrator::new((**config).clone())),
-            Config::Sgm(config) => Box::new(Gateway::new((**config).clone())),
-            Config::Pivot(config) => Box::new(Pivot::new((**config).clone())),
-            Config::Switch(config) => Box::new(Switch::new(config.clone())),
-        }
-    }
-
     fn host(&self, end: &transfer::End, task: Task) -> Result<HostConfig, Failure> {
         let port = self.lab.nodes[end.node].ports.first();
         let (Some(port), Some(network)) = (port, self.lab.network(end.host.network)) else {
@@ -153,7 +140,7 @@ impl World for Sim {
     }
 
     fn start(&mut self, node: usize, config: &Config) -> Result<Done, Failure> {
-        let engine = (self.wrap)(&self.lab.nodes[node].name, self.engine(config));
+        let engine = (self.wrap)(&self.lab.nodes[node].name, config.engine());
         self.fabric.restart(NodeIndex(node), engine);
         // An orchestrator's uplinks are its own to bring up: a power-on must not attract frames before it is ready.
         for port in 0..self.lab.nodes[node].ports.len() {
