@@ -1,6 +1,7 @@
 //! Exploration in virtual time: what was once found stays mended, what is switched off is found, and seeds repeat.
 
 use std::path::Path;
+use std::process::Command;
 
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use scalebed_cluster::Ablations;
@@ -9,8 +10,8 @@ use scalebed_harness::explore::cases::{self, Case};
 use scalebed_harness::explore::repro::Repro;
 use scalebed_harness::explore::{self, shrink, trial};
 use scalebed_harness::files;
-use scalebed_harness::seeds::{self, Batch};
 use scalebed_harness::world::sim::Sim;
+use scalebed_tests::programs;
 use scalebed_topologies::Lab;
 
 const LABS: [&str; 2] = ["maestro-single-site", "elasticxl-single-site"];
@@ -122,17 +123,24 @@ fn bad_repros_are_refused() {
     assert!(text.contains("no safeguard is named `brakes`"), "{text}");
 }
 
-/// 60 seeds of the failover scenarios, 200 flows and more.
+/// 60 seeds of the failover scenarios, 200 flows and more, as users run them.
 #[test]
 fn sixty_seeds_of_failover_pass() {
-    let names = ["maestro/member-kill", "maestro/smo-kill", "maestro/mho-power-off", "maestro/hang-5-units"];
-    let names = names.into_iter().chain(["elasticxl/member-kill", "elasticxl/pivot-kill"]);
-    let scenarios = names.map(|name| (name.to_owned(), files::scenario(name).expect("a shipped scenario"))).collect();
-    let batch = Batch { scenarios, first: 1, seeds: 10, jobs: None, flows: Some(240), as_written: false };
     let place = tempfile::tempdir().expect("a temporary directory");
-    let dir =
-        scalebed_harness::rundir::RunDir::create(Some(&place.path().join("seeds")), "seeds", 1).expect("a directory");
-    assert_eq!(seeds::simulate(&batch, &dir).expect("runs"), 0);
+    let ran = Command::new(programs().join("scalebed"))
+        .args(["sim", "maestro/member-kill", "maestro/smo-kill", "maestro/mho-power-off", "maestro/hang-5-units"])
+        .args(["elasticxl/member-kill", "elasticxl/pivot-kill", "--seeds", "10", "--flows", "240", "--out"])
+        .arg(place.path().join("seeds"))
+        .output()
+        .expect("target/release/scalebed, which `make build` makes");
+    assert!(ran.status.success(), "{}\n{}", ran.status, String::from_utf8_lossy(&ran.stdout));
+    let runs = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        entries.filter(|path| path.join("verdicts.json").exists()).count()
+    };
+    let folders = std::fs::read_dir(place.path().join("seeds")).expect("a run directory");
+    let folders = folders.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
+    assert_eq!(folders.map(|folder| runs(&folder)).sum::<usize>(), 60);
 }
 
 /// 20 seeds twice: every byte of the history is the same.
