@@ -30,6 +30,26 @@ pub struct Scenario {
     pub kernel_transfers: bool,
 }
 
+impl Scenario {
+    /// Nothing happens, for ever: what a lab that is used by hand begins with.
+    #[must_use]
+    pub fn idle(lab: &str) -> Self {
+        Self {
+            name: "live".to_owned(),
+            about: "A lab that is used by hand.".to_owned(),
+            lab: lab.to_owned(),
+            overrides: Overrides::default(),
+            absent: Vec::new(),
+            traffic: Traffic::SMALL,
+            baseline_ms: 0,
+            settle_ms: 0,
+            events: Vec::new(),
+            expect: Expect::default(),
+            kernel_transfers: false,
+        }
+    }
+}
+
 /// Changes to the lab's group.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overrides {

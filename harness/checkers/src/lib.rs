@@ -30,6 +30,7 @@ mod states;
 mod tests;
 
 pub use evidence::Evidence;
+pub use recording::topology;
 
 /// Everything that a run leaves.
 #[derive(Clone, Copy, Debug)]

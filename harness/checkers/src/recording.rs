@@ -9,6 +9,7 @@ use scalebed_record::record::{
     TopologyNode,
 };
 use scalebed_record::{Fact, FlowKind};
+use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{Architecture, NodeKind};
 use scalebed_topologies::scenario::{Action, Outcome};
 
@@ -35,7 +36,7 @@ pub fn empty(input: &Input<'_>) -> Record {
         architecture: lab.architecture.title().to_lowercase(),
         world: input.world.to_owned(),
         seed: input.seed,
-        topology: topology(input),
+        topology: topology(input.lab),
         ..Record::default()
     }
 }
@@ -66,13 +67,15 @@ pub fn record(evidence: &Evidence<'_>) -> Record {
     }
 }
 
-fn topology(input: &Input<'_>) -> Topology {
+/// A lab as a drawing needs it.
+#[must_use]
+pub fn topology(lab: &Lab) -> Topology {
     let node = |node: &scalebed_topologies::lab::Node| {
         let (kind, detail) = match &node.kind {
             NodeKind::Mho(mho) => ("mho", format!("orchestrator {}", mho.0)),
             NodeKind::Member(member) => ("member", member.to_string()),
             NodeKind::Switch(id) => {
-                let network = input.lab.network(*id);
+                let network = lab.network(*id);
                 ("switch", network.map_or("sync".to_owned(), |network| format!("{} {}", network.name, network.subnet)))
             }
             NodeKind::Host(host) => ("host", host.address.to_string()),
@@ -80,8 +83,8 @@ fn topology(input: &Input<'_>) -> Topology {
         };
         TopologyNode { name: node.name.clone(), kind: kind.to_owned(), detail }
     };
-    let cables = input.lab.cables.iter().map(|cable| (usize::from(cable.a.node), usize::from(cable.b.node)));
-    Topology { nodes: input.lab.nodes.iter().map(node).collect(), cables: cables.collect() }
+    let cables = lab.cables.iter().map(|cable| (usize::from(cable.a.node), usize::from(cable.b.node)));
+    Topology { nodes: lab.nodes.iter().map(node).collect(), cables: cables.collect() }
 }
 
 fn timeline(evidence: &Evidence<'_>) -> Vec<TimelineEvent> {

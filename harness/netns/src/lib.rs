@@ -12,6 +12,7 @@
 //! All `unsafe` is in the module `sys`.
 
 mod clock;
+mod enter;
 mod error;
 mod host;
 mod links;
@@ -24,6 +25,7 @@ mod sys;
 mod taps;
 
 pub use clock::monotonic;
+pub use enter::{Entry, receive};
 pub use error::Error;
 pub use host::HostState;
 pub use links::{Stack, VethEnd};

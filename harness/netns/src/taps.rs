@@ -5,12 +5,15 @@
 //! at the profile's peak.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::net::if_::if_nametoindex;
+
 use crate::clock::Offset;
+use crate::enter::Entry;
 use crate::sandbox::{NsId, Sandbox};
 use crate::sys::{Geometry, Ring};
 use crate::{Error, scratch};
@@ -19,6 +22,8 @@ use crate::{Error, scratch};
 /// 100 ms, since stamps are the kernel's and many idle rings with a short one cost CPU (80 rings: 46 % of a core at 1 ms,
 /// 3 % at 100 ms).
 const GEOMETRY: Geometry = Geometry { block: 64 << 10, blocks: 96, timeout_ms: 100, snap: 256 };
+/// A capture keeps whole frames: 12 MiB hold 7,000 of the longest.
+const WHOLE: Geometry = Geometry { block: 64 << 10, blocks: 192, timeout_ms: 100, snap: 65_535 };
 /// Time between two walks over the rings.
 const WALK: Duration = Duration::from_millis(50);
 /// After the intake is closed the last blocks come within the block timeout; a ring that needs longer lost frames.
@@ -35,6 +40,13 @@ pub struct TapSpec {
     pub ifname: String,
     /// How its frames are marked.
     pub tap: u16,
+}
+
+/// Where a tap goes, as the kernel knows it.
+struct Place<'a> {
+    net: BorrowedFd<'a>,
+    ifname: String,
+    tap: u16,
 }
 
 /// What the taps saw, by tap.
@@ -78,7 +90,26 @@ impl Taps {
         specs: Vec<TapSpec>,
         each: impl FnMut(u16, u64, u32, &[u8]) + Send + 'static,
     ) -> Result<Self, Error> {
-        let taps = open_all(sandbox, specs)?;
+        let mut places = Vec::new();
+        for TapSpec { ns, ifname, tap } in specs {
+            places.push(Place { net: sandbox.get(ns)?.fd.as_fd(), ifname, tap });
+        }
+        Self::start(open_all(places, GEOMETRY)?, each)
+    }
+
+    /// As [`Self::open`] from outside a lab, by ways into its namespaces; whole frames.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn capture(
+        places: Vec<(&Entry, String, u16)>,
+        each: impl FnMut(u16, u64, u32, &[u8]) + Send + 'static,
+    ) -> Result<Self, Error> {
+        let places = places.into_iter().map(|(entry, ifname, tap)| Place { net: entry.net(), ifname, tap });
+        Self::start(open_all(places.collect(), WHOLE)?, each)
+    }
+
+    fn start(taps: Vec<Tap>, each: impl FnMut(u16, u64, u32, &[u8]) + Send + 'static) -> Result<Self, Error> {
         let (stop, stopped) = channel();
         let reader = thread::Builder::new()
             .name("taps".to_owned())
@@ -109,15 +140,17 @@ impl Drop for Taps {
 
 /// Opens all at once: the kernel waits for an RCU grace period two or three times a ring, and those of different threads
 /// pass together (40 rings: 700 ms one after the other).
-fn open_all(sandbox: &Sandbox, specs: Vec<TapSpec>) -> Result<Vec<Tap>, Error> {
-    let open = |spec: TapSpec| {
-        let index = sandbox.index(spec.ns, &spec.ifname)?;
-        let ring = scratch::in_namespace(sandbox.get(spec.ns)?.fd.as_fd(), || Ring::open(index, GEOMETRY))?
-            .map_err(Error::io(format!("tap on {}", spec.ifname)))?;
-        Ok(Tap { ring, tap: spec.tap, frames: 0, came: 0, dropped: 0 })
+fn open_all(places: Vec<Place<'_>>, geometry: Geometry) -> Result<Vec<Tap>, Error> {
+    let open = |place: Place<'_>| {
+        let ring = scratch::in_namespace(place.net, || {
+            let index = if_nametoindex(place.ifname.as_str())?;
+            Ring::open(index, geometry)
+        })?;
+        let ring = ring.map_err(Error::io(format!("tap on {}", place.ifname)))?;
+        Ok(Tap { ring, tap: place.tap, frames: 0, came: 0, dropped: 0 })
     };
     thread::scope(|scope| {
-        let opening: Vec<_> = specs.into_iter().map(|spec| scope.spawn(move || open(spec))).collect();
+        let opening: Vec<_> = places.into_iter().map(|place| scope.spawn(move || open(place))).collect();
         let panicked = |_| Error::Panicked { what: "the opening of a tap" };
         opening.into_iter().map(|tap| tap.join().map_err(panicked)?).collect()
     })
@@ -171,7 +204,7 @@ fn read(
 impl Tap {
     /// Hands over every block that is ready, at most a ring full: a busy tap must not starve the others.
     fn walk(&mut self, clock: &Offset, each: &mut impl FnMut(u16, u64, u32, &[u8])) {
-        for _ in 0..GEOMETRY.blocks {
+        for _ in 0..self.ring.blocks() {
             let tap = self.tap;
             let frames =
                 self.ring.read_block(|frame| each(tap, clock.to_monotonic(frame.real), frame.wire, frame.bytes));

@@ -17,6 +17,7 @@ use crate::world::{Done, Evidence, Told, Woken, World};
 use crate::{nodes, traffic, translate};
 
 mod faults;
+pub mod live;
 
 const MS: u64 = 1_000_000;
 /// From the last process start to "every starter is Active and every orchestrator has a matrix". The agreement itself
@@ -83,7 +84,7 @@ pub fn drive_with(
     settings: Settings,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Ran, Failure> {
-    let mut driver = Driver { faults, ..Driver::new(world, lab, scenario, settings) };
+    let mut driver = Driver { faults: faults.to_vec(), ..Driver::new(world, lab, scenario, settings) };
     let interrupted = match driver.phases(progress) {
         Ok(()) => false,
         Err(Stop::Interrupted) => {
@@ -104,10 +105,7 @@ pub fn drive_with(
 /// # Errors
 /// [`exit::APPLY`]: the lab did not come up. [`exit::INTERRUPTED`]: the operator stopped it.
 pub fn boot(world: &mut dyn World, lab: &Lab, scenario: &Scenario, settings: Settings) -> Result<(), Failure> {
-    Driver::new(world, lab, scenario, settings).boot().map_err(|stop| match stop {
-        Stop::Interrupted => Failure::new(exit::INTERRUPTED, "interrupted by the operator"),
-        Stop::Failed(failure) => failure,
-    })
+    Ok(Driver::new(world, lab, scenario, settings).boot()?)
 }
 
 /// Why the phases ended early.
@@ -116,21 +114,30 @@ enum Stop {
     Failed(Failure),
 }
 
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Interrupted => Self::new(exit::INTERRUPTED, "interrupted by the operator"),
+            Stop::Failed(failure) => failure,
+        }
+    }
+}
+
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-struct Driver<'a> {
-    world: &'a mut dyn World,
+struct Driver<'a, W: World + ?Sized> {
+    world: &'a mut W,
     lab: &'a Lab,
     scenario: &'a Scenario,
     settings: Settings,
     history: History,
     states: Vec<NodeState>,
     last_victim: Option<usize>,
-    faults: &'a [Fault],
+    faults: Vec<Fault>,
     /// Indexes of the faults of cables that stand: what they do to one cable adds up.
     standing: BTreeSet<usize>,
 }
@@ -163,8 +170,8 @@ enum What {
     Heal(usize),
 }
 
-impl<'a> Driver<'a> {
-    fn new(world: &'a mut dyn World, lab: &'a Lab, scenario: &'a Scenario, settings: Settings) -> Self {
+impl<'a, W: World + ?Sized> Driver<'a, W> {
+    fn new(world: &'a mut W, lab: &'a Lab, scenario: &'a Scenario, settings: Settings) -> Self {
         let states = vec![NodeState::default(); lab.nodes.len()];
         Self {
             world,
@@ -174,7 +181,7 @@ impl<'a> Driver<'a> {
             history: History::default(),
             states,
             last_victim: None,
-            faults: &[],
+            faults: Vec::new(),
             standing: BTreeSet::new(),
         }
     }

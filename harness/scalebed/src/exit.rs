@@ -18,6 +18,8 @@ pub const APPLY: u8 = 23;
 pub const CAPABILITY: u8 = 24;
 /// Teardown left something behind.
 pub const TEARDOWN: u8 = 25;
+/// No such lab is up.
+pub const NOT_UP: u8 = 26;
 /// Interrupted, after cleaning up.
 pub const INTERRUPTED: u8 = 130;
 

@@ -8,11 +8,12 @@ use clap::{Parser, Subcommand};
 use scalebed_harness::driver::Settings;
 use scalebed_harness::exit::{self, Failure};
 use scalebed_harness::explore::{self, Exploration};
+use scalebed_harness::live::commands::{self, Live};
 use scalebed_harness::plan::Plan;
 use scalebed_harness::run::{self, Request, Where};
 use scalebed_harness::rundir::RunDir;
 use scalebed_harness::seeds::{self, Batch};
-use scalebed_harness::{bench, compare, files, replay};
+use scalebed_harness::{bench, compare, files, replay, words};
 use scalebed_topologies::catalogue;
 
 /// A testbed for scale-out firewall clusters.
@@ -77,7 +78,7 @@ enum Command {
         #[arg(required_unless_present = "replay")]
         lab: Option<String>,
         /// How long to look: `90s`, `10m`, `1h`.
-        #[arg(long, default_value = "10m", value_parser = duration)]
+        #[arg(long, default_value = "10m", value_parser = words::duration)]
         budget: Duration,
         /// Runs at a time; default: one a core.
         #[arg(long)]
@@ -104,6 +105,8 @@ enum Command {
         /// A run directory, or the folder of one node in it.
         dir: PathBuf,
     },
+    #[command(flatten)]
+    Live(Live),
     /// List shipped labs and scenarios.
     List,
     /// Measure the throughput of the Maestro chain against kernel routers, building time, and the simulated world's speed.
@@ -165,7 +168,7 @@ fn command(command: Command) -> Result<u8, Failure> {
         Command::Sim { scenarios, seeds, first, jobs, flows, as_written, out } => {
             let scenarios = scenarios
                 .into_iter()
-                .map(|name| Ok((name.clone(), files::scenario(&name)?)))
+                .map(|name| Ok::<_, Failure>((name.clone(), files::scenario(&name)?)))
                 .collect::<Result<_, _>>()?;
             let dir = directory(&Options { out, seed: first }, "sim")?;
             seeds::simulate(&Batch { scenarios, first, seeds, jobs, flows, as_written }, &dir)
@@ -178,6 +181,7 @@ fn command(command: Command) -> Result<u8, Failure> {
             explore::explore(&Exploration { name, lab, budget, jobs, seed: options.seed, ablate }, &dir)
         }
         Command::Replay { dir } => replay::replay(&dir),
+        Command::Live(live) => commands::command(live),
         Command::List => {
             println!("labs:");
             catalogue::lab_names().iter().for_each(|name| println!("  {name}"));
@@ -187,19 +191,6 @@ fn command(command: Command) -> Result<u8, Failure> {
         }
         Command::Bench { world } => bench::bench(world),
     }
-}
-
-/// `90s`, `10m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("write a number and s, m or h, as in 90s".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "write a number and s, m or h, as in 90s".to_owned())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is too long".to_owned())
 }
 
 fn request(world: Where, seed: u64, verb: &str, scenario: &str) -> Result<Request, Failure> {

@@ -139,7 +139,7 @@ pub fn once(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<(Judged,
             }
             let signals = take_signals()?;
             progress.say("build");
-            let places = Places { folder: dir.path(), programs: &request.programs, journals: true };
+            let places = Places { folder: dir.path(), programs: &request.programs, journals: true, recent: None };
             let mut world = Netns::build(&loaded.lab, &places, Some(signals))?;
             let outcome = in_world(&mut world, loaded, request, dir, &started, &mut progress);
             progress.say("teardown");

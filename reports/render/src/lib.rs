@@ -2,7 +2,7 @@
 //! drawings, no script, no request to anywhere, and every text of a run escaped.
 
 use scalebed_record::comparison::Comparison;
-use scalebed_record::record::Record;
+use scalebed_record::record::{Record, Topology};
 
 mod charts;
 mod junit;
@@ -32,6 +32,20 @@ pub enum Error {
 /// [`Error::Template`].
 pub fn html(record: &Record) -> Result<String, Error> {
     page::run(record)
+}
+
+/// A lab as one drawing that stands alone; nothing without nodes.
+#[must_use]
+pub fn drawing(topology: &Topology) -> String {
+    let record = Record { topology: topology.clone(), ..Record::default() };
+    let svg = charts::topology(&record).unwrap_or_default();
+    let style = include_str!("../templates/style.css");
+    // Inside a page it takes the page's style and size.
+    svg.replacen('>', &format!("><style>{style}</style>"), 1).replacen(
+        "<svg ",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1160\" ",
+        1,
+    )
 }
 
 /// A run as Markdown.

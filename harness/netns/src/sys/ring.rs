@@ -59,6 +59,11 @@ pub struct Ring {
 unsafe impl Send for Ring {}
 
 impl Ring {
+    /// How many blocks it has.
+    pub const fn blocks(&self) -> u32 {
+        self.geometry.blocks
+    }
+
     /// A promiscuous ring on an interface of the calling thread's namespace; it sees only frames that come in.
     pub fn open(interface: u32, geometry: Geometry) -> io::Result<Self> {
         // Protocol 0: nothing is queued before the ring stands and the socket is bound to its interface.

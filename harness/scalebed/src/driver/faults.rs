@@ -6,16 +6,17 @@ use scalebed_topologies::lab::End;
 
 use super::{Driver, NodeState, Stop};
 use crate::exit::{self, Failure};
+use crate::world::World;
 
-impl Driver<'_> {
+impl<W: World + ?Sized> Driver<'_, W> {
     /// Breaks what a fault breaks. On a node that another fault has already taken away nothing is left to break.
     pub(super) fn inject(&mut self, index: usize) -> Result<(), Stop> {
-        let fault = &self.faults[index];
+        let fault = self.faults[index].clone();
         if fault.kind.reach() != Reach::Process {
             self.standing.insert(index);
-            return self.bend(fault, true);
+            return self.bend(&fault, true);
         }
-        let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
+        let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(&fault)) };
         let NodeState { running, hung, .. } = self.states[node];
         if !running || hung && fault.kind == Kind::Hang {
             return Ok(());
@@ -37,12 +38,12 @@ impl Driver<'_> {
 
     /// Mends what a fault broke.
     pub(super) fn heal(&mut self, index: usize) -> Result<(), Stop> {
-        let fault = &self.faults[index];
+        let fault = self.faults[index].clone();
         if fault.kind.reach() != Reach::Process {
             self.standing.remove(&index);
-            return self.bend(fault, false);
+            return self.bend(&fault, false);
         }
-        let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
+        let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(&fault)) };
         let NodeState { running, hung, .. } = self.states[node];
         if !running {
             return self.start(node);

@@ -1,7 +1,7 @@
 //! The two worlds that a scenario runs in, behind one trait.
 
 use scalebed_cable::Settings as CableSettings;
-use scalebed_checkers::observe::ControlWatch;
+use scalebed_checkers::observe::{self, ControlWatch};
 use scalebed_engine::NodeEvent;
 use scalebed_record::{History, Observation};
 use scalebed_traffic::Config as GeneratorConfig;
@@ -154,4 +154,21 @@ pub struct Collector {
     pub watch: ControlWatch,
     /// What the watch found.
     pub heard: Vec<scalebed_record::Entry>,
+    /// So many observations are kept, the newest; none: all.
+    pub most: Option<usize>,
+}
+
+impl Collector {
+    /// One frame at one tap.
+    pub fn see(&mut self, tap: scalebed_record::TapId, at: u64, length: u32, bytes: &[u8]) {
+        let observation = observe::observe(tap, at, length, bytes);
+        for heard in self.watch.see(&observation, bytes) {
+            self.heard.push(scalebed_record::Entry { at, fact: scalebed_record::Fact::Heard(heard) });
+        }
+        // Dropped by halves: a vector that loses its first for each new one would be moved each time.
+        if self.most.is_some_and(|most| self.observations.len() >= 2 * most) {
+            self.observations.drain(..self.observations.len() / 2);
+        }
+        self.observations.push(observation);
+    }
 }

@@ -1,13 +1,14 @@
 //! The real world: one process a node in namespaces of the run's own, taps on every cable, kernel hosts.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
+use scalebed_engine::Status;
 use scalebed_netns::{NsId, Process, ProcessSpec, Sandbox, TapSpec, Taps};
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_record::{Entry, Fact, TapId};
@@ -61,6 +62,21 @@ pub struct Places<'a> {
     pub programs: &'a Path,
     /// Do nodes write journals?
     pub journals: bool,
+    /// So many observations of taps are kept, the newest; none: all, for the judge.
+    pub recent: Option<usize>,
+}
+
+/// What [`Netns::wait`] came back with.
+#[derive(Debug, Default)]
+pub struct Waited {
+    /// The operator wants to stop.
+    pub interrupted: bool,
+    /// The descriptor can be read.
+    pub asked: bool,
+    /// What nodes declared.
+    pub told: Vec<Told>,
+    /// Nodes whose process ended without being told to, with their last words.
+    pub died: Vec<(usize, String)>,
 }
 
 impl Netns {
@@ -72,7 +88,7 @@ impl Netns {
         let mut sandbox = Sandbox::create(places.folder)
             .map_err(|error| Failure::new(exit::CAPABILITY, format!("no namespaces here: {error}")))?;
         let namespaces = apply(&mut sandbox, &Plan::of(lab))?;
-        let collector = Arc::new(Mutex::new(Collector::default()));
+        let collector = Arc::new(Mutex::new(Collector { most: places.recent, ..Collector::default() }));
         let taps = open_taps(lab, &sandbox, &namespaces, &collector)?;
         let mut before = BTreeMap::new();
         for (node, ns) in &namespaces {
@@ -145,11 +161,41 @@ impl Netns {
         self.running.get_mut(&node).ok_or_else(|| Failure::new(exit::BUG, format!("{name} is not running")))
     }
 
-    /// Reads what nodes said; true if a stop was asked for.
-    fn listen(&mut self, timeout: Duration) -> Result<bool, Failure> {
-        let interrupted = {
-            let mut fds: Vec<PollFd<'_>> =
-                self.streams.values().map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)).collect();
+    /// Takes note of what happens until a node says something, the operator stops it, or `asked` can be read: how a live
+    /// lab waits.
+    ///
+    /// # Errors
+    /// A descriptor failed.
+    pub fn wait(&mut self, asked: BorrowedFd<'_>, timeout: Duration) -> Result<Waited, Failure> {
+        let mut waited = Waited::default();
+        (waited.interrupted, waited.asked) = self.listen(Some(asked), timeout)?;
+        waited.told = std::mem::take(&mut self.told);
+        waited.died = self.dead();
+        for (node, _) in &waited.died {
+            self.running.remove(node);
+        }
+        Ok(waited)
+    }
+
+    /// What taps saw and heard; with [`Places::recent`], lately.
+    pub fn collected(&self) -> MutexGuard<'_, Collector> {
+        self.collector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node's own account of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self, node: usize) -> std::io::Result<Status> {
+        super::control::status(&self.folder.join("nodes").join(self.name(node)).join("control.sock"))
+    }
+
+    /// Reads what nodes said; was a stop asked for, and can `also` be read?
+    fn listen(&mut self, also: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<(bool, bool), Failure> {
+        let (interrupted, asked) = {
+            let mut fds: Vec<PollFd<'_>> = Vec::new();
+            fds.extend(also.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            fds.extend(self.streams.values().map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
             if let Some(signals) = &self.signals {
                 fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
             }
@@ -159,8 +205,10 @@ impl Netns {
                 Ok(_) | Err(nix::Error::EINTR) => {}
                 Err(error) => return Err(broke(&format!("poll: {error}"))),
             }
-            self.signals.is_some()
-                && fds.last().and_then(PollFd::revents).is_some_and(|got| got.contains(PollFlags::POLLIN))
+            let readable = |fd: Option<&PollFd<'_>>| {
+                fd.and_then(PollFd::revents).is_some_and(|got| got.contains(PollFlags::POLLIN))
+            };
+            (self.signals.is_some() && readable(fds.last()), also.is_some() && readable(fds.first()))
         };
         if interrupted && let Some(signals) = &self.signals {
             let _consumed = signals.read_signal();
@@ -178,20 +226,29 @@ impl Netns {
                 }
             }
         }
-        Ok(interrupted)
+        Ok((interrupted, asked))
     }
 
-    /// A process of ours that ended without being told to is a bug, said with its last words.
-    fn nobody_died(&mut self) -> Result<(), Failure> {
+    /// Processes of ours that ended without being told to, with their last words.
+    fn dead(&mut self) -> Vec<(usize, String)> {
+        let mut dead = Vec::new();
         for (node, process) in &mut self.running {
             if let Some(status) = process.exited() {
                 let name = &self.lab.nodes[*node].name;
                 let stderr = std::fs::read_to_string(self.folder.join("nodes").join(name).join("stderr.log"));
                 let last = stderr.unwrap_or_default().lines().last().unwrap_or("(no message)").to_owned();
-                return Err(broke(&format!("{name} ended by itself ({status:?}): {last}")));
+                dead.push((*node, format!("{status}: {last}")));
             }
         }
-        Ok(())
+        dead
+    }
+
+    /// In a run that is a bug.
+    fn nobody_died(&mut self) -> Result<(), Failure> {
+        match self.dead().first() {
+            None => Ok(()),
+            Some((node, how)) => Err(broke(&format!("{} ended by itself ({how})", self.name(*node)))),
+        }
     }
 
     fn signal(
@@ -269,7 +326,7 @@ impl Netns {
         for node in self.running.keys() {
             let name = self.lab.nodes[*node].name.clone();
             let folder = self.folder.join("nodes").join(&name);
-            match super::control::status(&folder.join("control.sock")) {
+            match self.status(*node) {
                 Ok(status) => {
                     let _best_effort = std::fs::write(
                         folder.join("status.json"),
@@ -299,7 +356,8 @@ impl World for Netns {
     fn advance(&mut self, until: u64) -> Result<Woken, Failure> {
         loop {
             let now = self.now();
-            let interrupted = self.listen(Duration::from_nanos(until.saturating_sub(now).min(100_000_000)))?;
+            let (interrupted, _) =
+                self.listen(None, Duration::from_nanos(until.saturating_sub(now).min(100_000_000)))?;
             if interrupted {
                 return Ok(Woken::Interrupted);
             }
@@ -433,7 +491,7 @@ impl World for Netns {
             let _dead_is_fine = process.kill();
             let _dead_is_fine = process.wait(PROCESS_LIMIT);
         }
-        self.listen(Duration::ZERO)?;
+        self.listen(None, Duration::ZERO)?;
         let at = self.now();
         evidence.history.entries.extend(self.ledger()?);
         evidence.history.entries.extend(accounts);

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use scalebed_cable::Settings as CableSettings;
-use scalebed_checkers::observe;
 use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex};
 use scalebed_fabric::{CableIndex, Fabric, Ledger, NodeIndex};
 use scalebed_record::{Entry, Fact, TapId};
@@ -267,17 +266,6 @@ impl World for Sim {
 
     fn teardown(&mut self) -> Result<(), Failure> {
         Ok(())
-    }
-}
-
-impl Collector {
-    /// One frame at one tap.
-    pub fn see(&mut self, tap: TapId, at: u64, length: u32, bytes: &[u8]) {
-        let observation = observe::observe(tap, at, length, bytes);
-        for heard in self.watch.see(&observation, bytes) {
-            self.heard.push(Entry { at, fact: Fact::Heard(heard) });
-        }
-        self.observations.push(observation);
     }
 }
 

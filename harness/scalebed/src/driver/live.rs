@@ -1,0 +1,230 @@
+//! A lab without a schedule: somebody outside says what is broken and mended, and when.
+
+use std::collections::BTreeSet;
+
+use scalebed_record::Entry;
+use scalebed_topologies::fault::{Fault, Kind, Reach};
+use scalebed_topologies::{Lab, Scenario};
+
+use super::{Driver, Settings};
+use crate::exit::{self, Failure};
+use crate::world::{Told, World};
+
+/// A lab that is driven by hand.
+pub struct Live<'a, W: World + ?Sized> {
+    driver: Driver<'a, W>,
+    /// Indexes of the driver's faults that are not healed.
+    broken: BTreeSet<usize>,
+}
+
+impl<'a, W: World + ?Sized> Live<'a, W> {
+    /// Starts every node and waits until all are in service.
+    ///
+    /// # Errors
+    /// [`exit::APPLY`]: the lab did not come up. [`exit::INTERRUPTED`]: the operator stopped it.
+    pub fn boot(world: &'a mut W, lab: &'a Lab, scenario: &'a Scenario, settings: Settings) -> Result<Self, Failure> {
+        let mut driver = Driver::new(world, lab, scenario, settings);
+        driver.boot()?;
+        Ok(Self { driver, broken: BTreeSet::new() })
+    }
+
+    /// The world that it runs in.
+    pub fn world(&mut self) -> &mut W {
+        self.driver.world
+    }
+
+    /// Takes what nodes declared.
+    pub fn told(&mut self, told: impl IntoIterator<Item = Told>) {
+        told.into_iter().for_each(|told| self.driver.told(told));
+    }
+
+    /// A line of the history for people.
+    pub fn note(&mut self, text: &str) {
+        self.driver.note(text);
+    }
+
+    /// What happened since the last call.
+    pub fn history(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.driver.history.entries)
+    }
+
+    /// `running`, `hung`, `dead`; none for what runs no process of ours.
+    #[must_use]
+    pub fn process(&self, node: usize) -> Option<&'static str> {
+        let state = &self.driver.states[node];
+        match (state.starts, state.running, state.hung) {
+            (0, ..) => None,
+            (_, true, true) => Some("hung"),
+            (_, true, false) => Some("running"),
+            (_, false, _) => Some("dead"),
+        }
+    }
+
+    /// A process that ended without being told to: from now on it is dead, and a heal starts it.
+    pub fn died(&mut self, node: usize, how: &str) {
+        let target = self.driver.lab.nodes[node].name.clone();
+        self.driver.note(&format!("{target} ended by itself: {how}"));
+        self.driver.forget(node);
+        self.push(Kind::Kill, &target);
+    }
+
+    /// What is broken now, in the words of [`Self::inject`].
+    #[must_use]
+    pub fn broken(&self) -> Vec<String> {
+        let fault = |index: &usize| &self.driver.faults[*index];
+        self.broken.iter().map(fault).map(|fault| format!("{} {}", word(fault.kind), fault.target)).collect()
+    }
+
+    /// Breaks something.
+    ///
+    /// # Errors
+    /// [`exit::USAGE`]: no such target, or it is not in a state to be broken so. [`exit::CAPABILITY`]: this world cannot.
+    pub fn inject(&mut self, kind: Kind, target: &str) -> Result<(), Failure> {
+        let lab = self.driver.lab;
+        let known: Vec<&str> = match kind.reach() {
+            Reach::Process | Reach::CablesOfNode => lab.breakable_nodes().into_iter().map(|(name, _)| name).collect(),
+            Reach::Cable => lab.cables.iter().map(|cable| cable.name.as_str()).collect(),
+        };
+        if !known.contains(&target) {
+            let text = format!("{}: there is no `{target}` to break so; there are {}", word(kind), known.join(", "));
+            return Err(Failure::new(exit::USAGE, text));
+        }
+        if self.broken().contains(&format!("{} {target}", word(kind))) {
+            return Err(Failure::new(exit::USAGE, format!("{target} is broken so already")));
+        }
+        if kind.reach() == Reach::Process
+            && let Some((node, _)) = lab.node(target)
+            && let Some(state @ ("dead" | "hung")) = self.process(node)
+        {
+            return Err(Failure::new(exit::USAGE, format!("{target} is {state}: heal it first")));
+        }
+        let index = self.push(kind, target);
+        let outcome = self.driver.inject(index);
+        if outcome.is_err() || matches!(kind, Kind::Restart | Kind::Alter) {
+            // Nothing of it stands.
+            self.broken.remove(&index);
+            self.driver.standing.remove(&index);
+        }
+        Ok(outcome?)
+    }
+
+    /// Mends all that is broken at a target, or everything.
+    ///
+    /// # Errors
+    /// [`exit::USAGE`]: nothing is broken there.
+    pub fn heal(&mut self, target: Option<&str>) -> Result<Vec<String>, Failure> {
+        let meant = |index: &usize| target.is_none_or(|target| self.driver.faults[*index].target == target);
+        let these: Vec<usize> = self.broken.iter().copied().filter(meant).collect();
+        if these.is_empty() {
+            let all = self.broken();
+            let all = if all.is_empty() { "nothing is".to_owned() } else { all.join(", ") };
+            let place = target.unwrap_or("this lab");
+            return Err(Failure::new(exit::USAGE, format!("nothing is broken at {place}; broken: {all}")));
+        }
+        let mut mended = Vec::new();
+        for index in these {
+            self.driver.heal(index)?;
+            self.broken.remove(&index);
+            let fault = &self.driver.faults[index];
+            mended.push(format!("{} {}", word(fault.kind), fault.target));
+        }
+        Ok(mended)
+    }
+
+    fn push(&mut self, kind: Kind, target: &str) -> usize {
+        let index = self.driver.faults.len();
+        self.driver.faults.push(Fault { at_ms: 0, for_ms: 0, kind, target: target.to_owned() });
+        self.broken.insert(index);
+        index
+    }
+}
+
+/// A kind as it is written: `kill`, `loss=5`.
+#[must_use]
+pub fn word(kind: Kind) -> String {
+    match serde_json::to_value(kind) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(serde_json::Value::Object(map)) => {
+            map.iter().next().map(|(word, number)| format!("{word}={number}")).unwrap_or_default()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Reads what [`word`] writes.
+///
+/// # Errors
+/// What is wrong, and what may be written.
+pub fn kind(text: &str) -> Result<Kind, String> {
+    let value = match text.split_once('=') {
+        None => serde_json::Value::String(text.to_owned()),
+        Some((word, number)) => {
+            let number: u64 = number.parse().map_err(|_| format!("`{number}` is no number"))?;
+            serde_json::json!({ word: number })
+        }
+    };
+    serde_json::from_value(value).map_err(|_| {
+        format!(
+            "no fault is written `{text}`; write kill, power-off, restart, hang, unplug, or (simulated world only) \
+             mute, deafen, isolate, black-hole, cut-to-a, cut-to-b, loss=PERCENT, delay=MS"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use scalebed_topologies::fault::Kind;
+
+    use super::{Live, kind, word};
+    use crate::driver::Settings;
+    use crate::exit;
+    use crate::files;
+    use crate::world::World as _;
+    use crate::world::sim::Sim;
+
+    #[test]
+    fn faults_are_written_as_they_are_read() {
+        for text in ["kill", "power-off", "restart", "hang", "unplug", "cut-to-a", "loss=5", "delay=20"] {
+            assert_eq!(word(kind(text).expect("a fault")), text);
+        }
+        for text in ["explode", "loss", "loss=much", "kill=3"] {
+            let error = kind(text).expect_err("no fault");
+            assert!(error.contains("number") || error.contains("write kill, power-off"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_broken_is_mended_once() {
+        let loaded = files::scenario("maestro/steady").expect("a shipped scenario");
+        let mut world = Sim::new(&loaded.lab, 1);
+        let mut live =
+            Live::boot(&mut world, &loaded.lab, &loaded.scenario, Settings::default()).expect("a lab in service");
+        let (node, _) = loaded.lab.node("sgm-1-03").expect("a member");
+        assert_eq!(live.process(node), Some("running"));
+        live.inject(Kind::Kill, "sgm-1-03").expect("killed");
+        assert_eq!((live.process(node), live.broken()), (Some("dead"), vec!["kill sgm-1-03".to_owned()]));
+        for (kind, target, words) in [
+            (Kind::Kill, "sgm-1-03", "already"),
+            (Kind::Hang, "sgm-1-03", "is dead: heal it first"),
+            (Kind::Kill, "sgm-1-99", "sgm-1-04"),
+            (Kind::Unplug, "sgm-1-01", "mho1--sgm-1-01"),
+        ] {
+            let failure = live.inject(kind, target).expect_err("refused");
+            assert_eq!(failure.code, exit::USAGE);
+            assert!(failure.text.contains(words), "{failure}");
+        }
+        live.inject(Kind::Unplug, "mho1--sgm-1-01").expect("pulled");
+        live.inject(Kind::Restart, "sgm-1-02").expect("restarted");
+        assert_eq!(live.heal(Some("sgm-1-03")).expect("started"), ["kill sgm-1-03"]);
+        assert_eq!(live.process(node), Some("running"));
+        assert!(live.heal(Some("sgm-1-03")).expect_err("nothing there").text.contains("unplug mho1--sgm-1-01"));
+        assert_eq!(live.heal(None).expect("plugged"), ["unplug mho1--sgm-1-01"]);
+        assert!(live.broken().is_empty());
+        let until = live.world().now() + 1_000_000_000;
+        assert!(live.world().advance(until).is_ok());
+        let text = format!("{:?}", live.history());
+        for words in ["kill sgm-1-03", "mend mho1--sgm-1-01", "restart sgm-1-02"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+}

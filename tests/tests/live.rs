@@ -1,0 +1,303 @@
+//! Labs that stay up: what is typed at one, what it answers, and that nothing of it is left, whatever ends it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use pcap_file::pcapng::{Block, PcapNgReader};
+use scalebed_engine::Rng;
+use scalebed_netns::{HostState, Recorded};
+use scalebed_tests::{needs_root, programs};
+
+/// Random instants in tier test; `SCALEBED_TIER=soak` takes 200.
+fn instants() -> u32 {
+    if std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak") { 200 } else { 20 }
+}
+
+/// Keepers beside each other.
+const WAVE: u32 = 5;
+
+/// A user with a state folder and a working directory of its own.
+struct User {
+    place: tempfile::TempDir,
+}
+
+impl User {
+    fn new() -> Self {
+        Self { place: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(programs().join("scalebed"));
+        command.args(args).env("SCALEBED_STATE", self.place.path().join("state")).current_dir(self.place.path());
+        command
+    }
+
+    fn types(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("target/release/scalebed, which `make build` makes")
+    }
+
+    /// What a command prints that must succeed.
+    fn gets(&self, args: &[&str]) -> String {
+        let output = self.types(args);
+        assert!(output.status.success(), "{args:?}: {}\n{}", output.status, both(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A command that must fail, with one line and this code.
+    fn is_told(&self, args: &[&str], code: i32, words: &str) {
+        let output = self.types(args);
+        let text = both(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(words) && text.lines().count() == 1, "{args:?}: {text}");
+    }
+
+    fn run_directory(&self) -> PathBuf {
+        std::fs::canonicalize(self.place.path().join("runs/latest")).expect("a run directory")
+    }
+
+    /// Waits for events that have these words, in order; whatever was before counts too.
+    fn sees(&self, words: &[&str]) {
+        let mut follower = self.command(&["events", "--follow"]).stdout(Stdio::piped()).spawn().expect("a follower");
+        let mut lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines();
+        for word in words {
+            let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(word)));
+            assert!(line.is_some(), "the events ended before {word}");
+        }
+        follower.kill().expect("a kill");
+        follower.wait().expect("an end");
+    }
+}
+
+fn both(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Within 2 s: no process, descriptor or mount of the lab.
+fn nothing_left(folder: &Path, what: &str) -> bool {
+    let Ok(recorded) = Recorded::load(folder) else { return false };
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let left = recorded.leftovers().expect("a list of processes");
+        if left.is_empty() {
+            return true;
+        }
+        assert!(Instant::now() < deadline, "{what}: left after 2 s: {left:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn without_a_lab_every_command_says_so() {
+    let user = User::new();
+    for args in [vec!["status"], vec!["down"], vec!["exec", "inside-1", "true"], vec!["events"], vec!["fault", "heal"]]
+    {
+        user.is_told(&args, 26, "no lab is up");
+    }
+    user.is_told(&["status", "--lab", "mine"], 26, "no lab `mine` is up");
+    user.is_told(&["up"], 2, "name a lab");
+    user.is_told(&["up", "maestro-single-site", "--name", "a/b"], 2, "no name for a lab");
+    user.is_told(&["up", "maestro-singel-site"], 22, "maestro-single-site");
+    assert_eq!(user.types(&["exec", "inside-1"]).status.code(), Some(2));
+    assert_eq!(user.types(&["fault", "inject", "explode", "mho1"]).status.code(), Some(2));
+    let drawing = user.gets(&["graph", "maestro-single-site", "--format", "dot"]);
+    assert!(drawing.contains("sgm-1-04"), "{drawing}");
+    let way = user.gets(&["explain", "elasticxl-single-site", "198.18.0.101", "198.18.1.101", "tcp:1024:80"]);
+    assert!(way.contains("the pivot hands answers over"), "{way}");
+    user.is_told(&["explain", "maestro-single-site", "198.18.0.101", "8.8.8.8"], 2, "on no network");
+    assert!(
+        !user.place.path().join("runs").exists() && !user.place.path().join("state").exists(),
+        "nothing is created"
+    );
+}
+
+#[test]
+fn netns_a_maestro_lab_from_up_to_down() {
+    if needs_root("netns_a_maestro_lab_from_up_to_down") {
+        return;
+    }
+    let before = HostState::capture().expect("the host's state");
+    let user = User::new();
+    let text = user.gets(&["up", "maestro-single-site"]);
+    assert!(text.contains("maestro-single-site is up"), "{text}");
+    let folder = user.run_directory();
+    user.is_told(&["up", "maestro-single-site"], 2, "is up");
+    commands_run_on_its_nodes(&user);
+    it_is_explained_and_drawn(&user);
+    its_cables_are_captured(&user);
+
+    let status = user.gets(&["status"]);
+    assert!(status.contains("members 4 / 4 active") && status.contains("SMO"), "{status}");
+    user.gets(&["fault", "inject", "kill", "sgm-1-03"]);
+    user.is_told(&["fault", "inject", "hang", "sgm-1-03"], 2, "is dead");
+    user.is_told(&["fault", "inject", "black-hole", "mho1--sgm-1-01"], 24, "not supported yet");
+    user.sees(&["kill sgm-1-03", "declares 1_03 dead", "is active"]);
+    let status = user.gets(&["status"]);
+    assert!(status.contains("members 3 / 4 active") && status.contains("broken: kill sgm-1-03"), "{status}");
+    assert!(user.gets(&["fault", "heal"]).contains("kill sgm-1-03"));
+    user.sees(&["kill sgm-1-03", "start sgm-1-03", "active:"]);
+    let status: serde_json::Value = serde_json::from_str(&user.gets(&["inspect", "--format", "json"])).expect("JSON");
+    assert_eq!(status["broken"], serde_json::json!([]));
+    user.is_told(&["fault", "heal"], 2, "nothing is broken");
+
+    user.gets(&["down"]);
+    assert!(nothing_left(&folder, "after down"));
+    user.is_told(&["status"], 26, "no lab is up");
+    let differences = before.diff(&HostState::capture().expect("the host's state"));
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+fn commands_run_on_its_nodes(user: &User) {
+    let ping = user.gets(&["exec", "inside-1", "--", "ping", "-c", "2", "-i", "0.2", "-W", "2", "198.18.1.101"]);
+    assert!(ping.contains("2 received"), "{ping}");
+    assert_eq!(user.types(&["exec", "inside-1", "--", "sh", "-c", "exit 7"]).status.code(), Some(7));
+    assert_eq!(user.types(&["exec", "inside-1", "--", "sh", "-c", "kill -9 $$"]).status.code(), Some(137));
+    user.is_told(&["exec", "inside-1", "no-such-command"], 127, "no command `no-such-command`");
+    user.is_told(&["exec", "nowhere", "true"], 2, "inside-1");
+    // A member has ports, and nothing of the host's.
+    let links = user.gets(&["exec", "sgm-1-01", "--", "cat", "/proc/net/dev"]);
+    assert_eq!(links.lines().count(), 2 + 3, "loopback and two downlinks: {links}");
+}
+
+fn it_is_explained_and_drawn(user: &User) {
+    let way = user.gets(&["explain", "maestro-single-site", "198.18.0.101", "198.18.1.101", "icmp"]);
+    let owner = way.lines().find(|line| line.starts_with("forward")).and_then(|line| line.split("owner ").nth(1));
+    let owner = owner.and_then(|rest| rest.split(',').next()).expect("an owner");
+    let member = format!("> sgm-{}:", owner.replace('_', "-"));
+    // Taps are read every 50 ms in blocks of 100 ms: asked until they have told.
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let way = user.gets(&["explain", "maestro-single-site", "198.18.0.101", "198.18.1.101", "icmp"]);
+        let to_members: Vec<_> =
+            way.lines().filter(|line| line.contains("> sgm-1-") && line.contains("forward as data")).collect();
+        if !to_members.is_empty() {
+            assert!(to_members.iter().all(|line| line.contains(&member)), "{member}: {way}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "taps saw nothing of the ping: {way}");
+        std::thread::yield_now();
+    }
+    let drawing = user.gets(&["graph", "maestro-single-site"]);
+    assert!(drawing.contains("SMO active"), "{drawing}");
+}
+
+fn its_cables_are_captured(user: &User) {
+    let file = user.place.path().join("ping.pcapng");
+    let name = file.to_string_lossy().into_owned();
+    user.is_told(&["capture", "nowhere"], 2, "cables: ");
+    let capture = ["capture", "inside-1", "mho1--sgm-1-01", "--frames", "1000000", "--for", "1s", "--write", &name];
+    let mut capture = user.command(&capture).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a capture");
+    let mut said = BufReader::new(capture.stderr.take().expect("a pipe")).lines();
+    let first = said.next().and_then(Result::ok).unwrap_or_default();
+    assert!(first.contains("4 ends of 2 cables"), "{first}");
+    user.gets(&["exec", "inside-1", "--", "ping", "-c", "2", "-i", "0.2", "-W", "2", "198.18.1.101"]);
+    assert!(capture.wait().expect("an end").success());
+    let mut reader = PcapNgReader::new(std::fs::File::open(&file).expect("a file")).expect("a pcapng");
+    let (mut pings, mut last) = (0, Duration::ZERO);
+    while let Some(block) = reader.next_block() {
+        let Block::EnhancedPacket(packet) = block.expect("readable").into_owned() else { continue };
+        assert!(last <= packet.timestamp, "in order");
+        last = packet.timestamp;
+        assert_eq!(packet.original_len as usize, packet.data.len(), "whole frames");
+        // IPv4, ICMP, on the host's own cable: no shim there.
+        pings += u32::from(packet.data.get(12..14) == Some(&[8, 0]) && packet.data.get(23) == Some(&1));
+    }
+    let names: Vec<_> = reader.interfaces().iter().flat_map(|interface| &interface.options).collect();
+    assert!(format!("{names:?}").contains("mho1--sgm-1-01 > sgm-1-01"), "{names:?}");
+    assert_eq!(pings, 4, "two echoes and two answers on the cable of inside-1");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    assert!(now.abs_diff(last) < Duration::from_secs(5), "stamps are of today: {last:?}");
+    match Command::new("tshark").args(["-r", &name, "-Y", "icmp"]).output() {
+        Ok(read) => assert_eq!(read.stdout.iter().filter(|&&byte| byte == b'\n').count(), 4, "{}", both(&read)),
+        Err(_) => println!("skipped: that tshark reads it: it is not installed"),
+    }
+}
+
+#[test]
+fn netns_two_labs_with_the_same_addresses_at_once() {
+    if needs_root("netns_two_labs_with_the_same_addresses_at_once") {
+        return;
+    }
+    let user = User::new();
+    let mut folders = Vec::new();
+    for name in ["one", "two"] {
+        user.gets(&["up", "elasticxl-single-site", "--name", name]);
+        folders.push(user.run_directory());
+    }
+    user.is_told(&["status"], 26, "one, two");
+    for name in ["one", "two"] {
+        let ping = user.gets(&["exec", "-l", name, "inside-1", "--", "ping", "-c", "1", "-W", "2", "198.18.1.101"]);
+        assert!(ping.contains("1 received"), "{ping}");
+        // The file may be gone or another: what was built is what is taken down.
+        std::fs::remove_file(folders[usize::from(name == "two")].join("lab.yaml")).expect("removed");
+        let status = user.gets(&["status", "--lab", name]);
+        assert!(status.contains("members 3 / 3 active") && status.contains("PIVOT"), "{status}");
+    }
+    user.gets(&["down", "--lab", "one"]);
+    assert!(user.gets(&["status"]).contains("two (elasticxl-single-site"), "the only one");
+    user.gets(&["destroy"]);
+    for folder in folders {
+        assert!(nothing_left(&folder, "after down"));
+    }
+}
+
+/// A keeper as a child of this test, which may therefore kill it.
+fn keeper(user: &User, name: &str) -> (Child, PathBuf) {
+    let folder = user.place.path().join(name);
+    std::fs::create_dir(&folder).expect("a run directory");
+    let lab = scalebed_topologies::catalogue::lab_text("elasticxl-single-site").expect("a shipped lab");
+    std::fs::write(folder.join("lab.yaml"), lab).expect("a lab file");
+    let parent = std::process::id().to_string();
+    let folder_name = folder.to_string_lossy().into_owned();
+    let child = user
+        .command(&["keeper", "--name", name, "--parent", &parent, "--folder", &folder_name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a keeper");
+    (child, folder)
+}
+
+#[test]
+fn netns_sigkill_of_a_keeper_leaves_nothing() {
+    if needs_root("netns_sigkill_of_a_keeper_leaves_nothing") {
+        return;
+    }
+    let before = HostState::capture().expect("the host's state");
+    let mut built = 0;
+    for wave in 0..instants() / WAVE {
+        let user = User::new();
+        let folders: Vec<_> = std::thread::scope(|scope| {
+            let lanes: Vec<_> = (0..WAVE)
+                .map(|lane| {
+                    let user = &user;
+                    scope.spawn(move || killed(user, wave * WAVE + lane))
+                })
+                .collect();
+            lanes.into_iter().map(|lane| lane.join().expect("no panic")).collect()
+        });
+        built += folders.iter().map(|folder| u32::from(nothing_left(folder, &format!("wave {wave}")))).sum::<u32>();
+    }
+    assert!(built * 10 >= instants() * 8, "only {built} of {} keepers had built anything", instants());
+    let differences = before.diff(&HostState::capture().expect("the host's state"));
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+/// Starts a keeper and kills it at an instant of its own, while it builds, boots or serves. A command that runs on one of
+/// its hosts must end with it.
+fn killed(user: &User, number: u32) -> PathBuf {
+    let name = format!("lab-{number}");
+    let (mut child, folder) = keeper(user, &name);
+    let after = Duration::from_millis(Rng::new(number.into(), "keeper").below(800));
+    // The instant itself is what is tested: nothing is waited for here.
+    std::thread::sleep(after);
+    let asleep = user.command(&["exec", "--lab", &name, "inside-1", "--", "sleep", "60"]).stderr(Stdio::null()).spawn();
+    child.kill().expect("a kill");
+    child.wait().expect("an end");
+    let status = asleep.expect("a command").wait().expect("an end");
+    assert!(!status.success(), "lab {number}, killed after {after:?}: a command on its host ended well");
+    user.is_told(&["status", "--lab", &name], 26, "");
+    folder
+}
