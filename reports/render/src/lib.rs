@@ -39,7 +39,7 @@ pub fn html(record: &Record) -> Result<String, Error> {
 pub fn drawing(topology: &Topology) -> String {
     let record = Record { topology: topology.clone(), ..Record::default() };
     let svg = charts::topology(&record).unwrap_or_default();
-    let style = include_str!("../templates/style.css");
+    let style = concat!(include_str!("../templates/style.css"), "text { font-family: system-ui, sans-serif; }");
     // Inside a page it takes the page's style and size.
     svg.replacen('>', &format!("><style>{style}</style>"), 1).replacen(
         "<svg ",
