@@ -27,7 +27,7 @@ impl<W: World + ?Sized> Driver<'_, W> {
             Kind::Alter => self.world.alter(node)?,
             _ => self.world.kill(node)?,
         };
-        self.operation(None, fault.to_string(), node, done);
+        self.operation(None, said(&fault), node, done);
         match fault.kind {
             Kind::Hang => self.states[node].hung = true,
             Kind::Alter => {}
@@ -72,7 +72,7 @@ impl<W: World + ?Sized> Driver<'_, W> {
             };
             done.get_or_insert(one);
         }
-        let text = if broken { fault.to_string() } else { format!("mend {}", fault.target) };
+        let text = if broken { said(fault) } else { format!("mend {}", fault.target) };
         if let Some(done) = done {
             self.operation(None, text, at, done);
         }
@@ -112,6 +112,15 @@ impl<W: World + ?Sized> Driver<'_, W> {
             (index, CableSettings { to_b, to_a, ..CableSettings::default() })
         });
         Ok(of_node.collect())
+    }
+}
+
+/// In words. One that is done by hand has no times.
+fn said(fault: &Fault) -> String {
+    if (fault.at_ms, fault.for_ms) == (0, 0) {
+        format!("{} {}", super::live::word(fault.kind), fault.target)
+    } else {
+        fault.to_string()
     }
 }
 

@@ -21,6 +21,8 @@ use crate::{explain, files, graph};
 /// A command that cannot be found and one that cannot be executed, as shells say it.
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
+/// Taps hand over blocks of 100 ms, and are read every 50 ms.
+const TAPS: Duration = Duration::from_millis(200);
 
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -302,6 +304,10 @@ fn up_by(name: &str) -> Option<place::Place> {
 
 fn explained(name: &str, flow: &Flow, format: Format) -> Result<u8, Failure> {
     let up = up_by(name);
+    if up.is_some() {
+        // What passed before this was typed is to be in it.
+        std::thread::sleep(TAPS);
+    }
     let seen: Option<SeenFlow> =
         up.as_ref().map(|place| client::ask(place, &Request::Seen { flow: *flow })).transpose()?;
     let file = up.map_or_else(|| name.to_owned(), |place| place.card.folder.join("lab.yaml").display().to_string());

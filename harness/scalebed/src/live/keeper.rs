@@ -159,8 +159,12 @@ impl Keeper<'_> {
             }
         }
         for entry in self.live.history() {
-            if let Fact::Declared { node, text, what: Declared::State(_) | Declared::Fenced(_) } = &entry.fact {
-                self.last_change.insert(node.clone(), (self.seconds(entry.at), text.clone()));
+            match &entry.fact {
+                Fact::Declared { node, text, what: Declared::State(_) | Declared::Fenced(_) }
+                | Fact::Operation { node, text, .. } => {
+                    self.last_change.insert(node.clone(), (self.seconds(entry.at), text.clone()));
+                }
+                _ => {}
             }
             let broke = |error: io::Error| Failure::new(exit::BUG, format!("history: {error}"));
             serde_json::to_writer(&mut self.history, &entry).map_err(io::Error::from).map_err(broke)?;

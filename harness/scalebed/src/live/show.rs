@@ -158,9 +158,10 @@ pub fn seen(seen: &SeenFlow) -> String {
     for place in &seen.places {
         let way = if place.back { "back" } else { "forward" };
         let shim = place.shim.as_ref().map_or(String::new(), |shim| format!(" as {shim}"));
+        let frames = if place.frames == 1 { "frame" } else { "frames" };
         let nat = if place.translated { ", translated" } else { "" };
         let _infallible =
-            writeln!(text, "seen       {} > {}: {} frames {way}{shim}{nat}", place.from, place.to, place.frames);
+            writeln!(text, "seen       {} > {}: {} {frames} {way}{shim}{nat}", place.from, place.to, place.frames);
     }
     text
 }

@@ -1,0 +1,100 @@
+//! The session of docs/live.md, typed: what a reader sees there is what comes.
+//!
+//! `SCALEBED_TOUR=write` puts what comes into the page instead.
+
+use std::path::Path;
+use std::process::Command;
+
+use scalebed_tests::{needs_root, programs};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/live.md");
+
+/// A typist with a folder of its own.
+struct Typist {
+    place: tempfile::TempDir,
+}
+
+impl Typist {
+    fn types(&self, line: &str) -> String {
+        let path = format!("{}:{}", programs().display(), std::env::var("PATH").unwrap_or_default());
+        let output = Command::new("bash")
+            .args(["-c", &line.replace("sudo ", "")])
+            .env("PATH", path)
+            .env("SCALEBED_STATE", self.place.path().join("state"))
+            .current_dir(self.place.path())
+            .output()
+            .expect("bash");
+        assert!(output.status.success(), "{line}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let here = std::fs::canonicalize(self.place.path()).expect("a folder");
+        text.replace(&*here.to_string_lossy(), "/home/you")
+    }
+}
+
+/// What differs from day to day does not count: times, digests, the widths of columns that hold them.
+fn lasting(text: &str) -> String {
+    let word = |word: &str| {
+        let plain = word.trim_matches(|c: char| matches!(c, ',' | '(' | ')' | ':' | ';'));
+        let digits = plain.chars().filter(char::is_ascii_digit).count();
+        let number = digits > 0 && plain.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '/'));
+        let time =
+            plain.contains('T') && digits >= 12 || plain.starts_with("time=") || plain.ends_with("ms") && digits > 0;
+        let digest = plain.len() == 16 && plain.chars().all(|c| c.is_ascii_hexdigit());
+        let decimal = number && plain.contains('.') && plain.split('.').count() == 2 || plain.split('/').count() == 4;
+        if time || digest || decimal { "#".to_owned() } else { word.to_owned() }
+    };
+    text.lines().map(|line| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+/// The page again, with what comes of each command under it.
+fn retold(page: &str, types: impl Fn(&str) -> String) -> String {
+    let mut told = String::new();
+    let mut inside = false;
+    for line in page.lines() {
+        match (inside, line) {
+            (false, "```console") => inside = true,
+            (true, "```") => inside = false,
+            (true, line) => {
+                let Some(command) = line.strip_prefix("$ ") else { continue };
+                told += &format!("{line}\n{}", types(command));
+                continue;
+            }
+            (false, _) => {}
+        }
+        told += line;
+        told.push('\n');
+    }
+    told
+}
+
+#[test]
+fn netns_the_tour_is_as_it_is_told() {
+    if needs_root("netns_the_tour_is_as_it_is_told") {
+        return;
+    }
+    let page = std::fs::read_to_string(PAGE).expect("the page");
+    let typist = Typist { place: tempfile::tempdir().expect("a temporary directory") };
+    let told = retold(&page, |line| typist.types(line));
+    if std::env::var("SCALEBED_TOUR").is_ok_and(|what| what == "write") {
+        std::fs::write(PAGE, told).expect("written");
+        return;
+    }
+    let (expected, came) = (lasting(&page), lasting(&told));
+    for (number, (expected, came)) in (1..).zip(expected.lines().zip(came.lines())) {
+        assert_eq!(came, expected, "{}:{number} (SCALEBED_TOUR=write rewrites it)", Path::new(PAGE).display());
+    }
+    assert_eq!(came.lines().count(), expected.lines().count(), "the page has as many lines as come");
+}
+
+#[test]
+fn what_lasts_is_told_from_what_does_not() {
+    let one =
+        "64 bytes from 198.18.1.101: icmp_seq=1 ttl=63 time=5.64 ms\nup since 2026-11-25T23:44:32Z  14b992c51884403a\n";
+    let other =
+        "64 bytes from 198.18.1.101: icmp_seq=1 ttl=63 time=0.7 ms\nup since 2027-01-02T03:04:05Z 0000000000000000\n";
+    assert_eq!(lasting(one), lasting(other));
+    assert_ne!(lasting("members 4 / 4 active"), lasting("members 3 / 4 active"));
+    assert_ne!(lasting("owner 1_04, bucket 407"), lasting("owner 1_03, bucket 407"));
+    let page = "text\n```console\n$ one\nold\n$ two\n```\nend\n";
+    assert_eq!(retold(page, |line| format!("{line}!\n")), "text\n```console\n$ one\none!\n$ two\ntwo!\n```\nend\n");
+}
