@@ -25,6 +25,8 @@ pub(crate) fn kept(evidence: &Evidence<'_>) -> Verdict {
             let now = (journey.delivered, tuple, journey.owner);
             if let Some(before) = last
                 && before.1 != tuple
+                // One that waited somewhere and came later says nothing about what was before.
+                && before.0 <= now.0
                 && lives(evidence, before, now.0)
                 && wrong.len() <= SHOWN
             {

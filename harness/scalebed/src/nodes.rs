@@ -1,6 +1,6 @@
 //! Lab -> configuration of each node's process. The only place that knows both the lab and what nodes take.
 
-use scalebed_cluster::{Ablations, NodeConfig};
+use scalebed_cluster::{Ablations, LIVES_A_START, NodeConfig};
 use scalebed_engine::Engine;
 use scalebed_frame::{Incarnation, MemberId, NodeId};
 use scalebed_gateway::Gateway;
@@ -9,9 +9,6 @@ use scalebed_pivot::Pivot;
 use scalebed_switch::Switch;
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{Architecture, Node, NodeKind};
-
-/// Each start of a node takes 256 incarnations: it counts up by itself when it comes back from being fenced.
-const INCARNATIONS_A_START: u32 = 256;
 
 /// What a node is told, by what runs in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +79,7 @@ pub fn config(lab: &Lab, absent: &[MemberId], node: &Node, start: u32, ablations
         Box::new(NodeConfig {
             name: node.name.clone(),
             id,
-            incarnation: Incarnation(start * INCARNATIONS_A_START),
+            incarnation: Incarnation(start * LIVES_A_START),
             architecture: lab.architecture,
             group: lab.group.clone(),
             config_digest: config_digest(lab),

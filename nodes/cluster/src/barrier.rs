@@ -21,7 +21,7 @@ impl ClusterMember {
             author.resend = Some(now);
             author.joiners.retain(|member, _| next.admitted.iter().all(|one| one.member != *member));
         }
-        if let Answer::Accepted(_) = self.held.prepare(next) {
+        if let Answer::Accepted(_) = self.held.propose(next) {
             self.accepted_now(now);
         }
         self.resend(now);

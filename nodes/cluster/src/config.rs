@@ -4,6 +4,9 @@ use scalebed_frame::{Incarnation, MemberId, MhoId, NodeId};
 use scalebed_topologies::lab::{self, Architecture};
 use serde::{Deserialize, Serialize};
 
+/// Each start of a node takes so many lives: it counts up by itself when it comes back from being fenced.
+pub const LIVES_A_START: u32 = 256;
+
 /// Configuration of a member or orchestrator process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeConfig {

@@ -56,6 +56,7 @@ impl ClusterMember {
 
     fn next_life(&mut self) {
         self.incarnation = Incarnation(self.incarnation.0 + 1);
+        self.held.doubt();
         self.peers.clear();
         self.sent = None;
     }

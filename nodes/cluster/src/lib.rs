@@ -25,7 +25,7 @@ pub mod pieces {
     pub use crate::held::{Answer, Held};
 }
 
-pub use config::{Ablations, NodeConfig};
+pub use config::{Ablations, LIVES_A_START, NodeConfig};
 pub use member::ClusterMember;
 pub use orchestrator::ClusterOrchestrator;
 pub use step::{Port, Step};

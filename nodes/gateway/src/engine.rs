@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use scalebed_cluster::wrap::Envelope;
-use scalebed_cluster::{ClusterMember, NodeConfig, Step};
+use scalebed_cluster::{ClusterMember, LIVES_A_START, NodeConfig, Step};
 use scalebed_distribution::{Facing, Policy};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Role, Status};
 use scalebed_frame::control::{Admitted, Reassembler};
@@ -75,6 +75,9 @@ impl Gateway {
         let me = config.id.member().unwrap_or(MemberId::new(0, 0));
         let group = &config.group;
         let alone = [me];
+        // Beginning elsewhere hides most of what not asking would show.
+        let start = (config.incarnation.0 / LIVES_A_START).saturating_sub(1);
+        let start = if config.ablations.no_port_learning { 0 } else { start };
         let mut view = Membership::new(me, config.incarnation);
         view.no_fence = config.ablations.no_fence;
         Self {
@@ -83,7 +86,12 @@ impl Gateway {
             view,
             policy: Policy { mode: group.distribution, l4: group.l4, buckets: group.buckets },
             table: Table::new(CAPACITY.min(group.limits.connections as usize)),
-            nat: Nat::new(&group.nat, if config.ablations.no_port_ranges { &alone } else { &config.members }, me),
+            nat: Nat::new(
+                &group.nat,
+                if config.ablations.no_port_ranges { &alone } else { &config.members },
+                me,
+                start,
+            ),
             streams: Streams::new(group.limits.items as usize, group.quirks),
             waiting: Waiting::new(group.limits.frames as usize),
             neighbours: BTreeMap::new(),

@@ -23,14 +23,26 @@ struct Pool {
     next: u16,
 }
 
+/// 2^32 by the golden ratio.
+const GOLDEN: u32 = 0x9e37_79b9;
+
 /// First and last port of a member's range.
 type Range = (u16, u16);
 
 impl Nat {
-    /// `members`: every cabled member, in order of id.
-    pub(crate) fn new(rules: &[HideNat], members: &[MemberId], me: MemberId) -> Self {
+    /// `members`: every cabled member, in order of id; `start`: which start of this member's process it is, from 0. Each
+    /// begins elsewhere in the range: what an earlier one sent may still be under way, and nobody can say what.
+    pub(crate) fn new(rules: &[HideNat], members: &[MemberId], me: MemberId, start: u32) -> Self {
         let pools = rules.iter().map(|&rule| Pool { rule, used: BTreeSet::new(), next: 0 }).collect();
-        Self { pools, members: members.to_vec(), me }
+        let mut nat = Self { pools, members: members.to_vec(), me };
+        for rule in 0..nat.pools.len() {
+            let Some((first, last)) = nat.range_of(rule, me) else { continue };
+            let each = u64::from(last - first) + 1;
+            // Multiples of the golden ratio spread evenly, however many there are (Knuth, multiplicative hashing).
+            let place = (u64::from(start.wrapping_mul(GOLDEN)) * each) >> 32;
+            nat.pools[rule].next = first + u16::try_from(place).unwrap_or(0);
+        }
+        nat
     }
 
     /// The rule for connections that enter at `from` and leave at `to`.
@@ -132,7 +144,7 @@ mod tests {
     fn nat(ports: (u16, u16), members: u8, me: u8) -> Nat {
         let rule = HideNat { from: NetworkId(1), to: NetworkId(2), address: ADDRESS, ports };
         let members: Vec<_> = (1..=members).map(|number| MemberId::new(1, number)).collect();
-        Nat::new(&[rule], &members, MemberId::new(1, me))
+        Nat::new(&[rule], &members, MemberId::new(1, me), 0)
     }
 
     proptest! {
@@ -169,5 +181,17 @@ mod tests {
         nat.free(ADDRESS.into(), 100);
         assert_eq!(nat.take(0, |_| true), Some(101));
         assert_eq!(nat.take(0, |port| port != 102), Some(100));
+    }
+
+    #[test]
+    fn each_start_begins_elsewhere_in_the_range() {
+        let rule = HideNat { from: NetworkId(1), to: NetworkId(2), address: ADDRESS, ports: (10_000, 59_999) };
+        let members: Vec<_> = (1..=4).map(|number| MemberId::new(1, number)).collect();
+        let first = |start| Nat::new(&[rule], &members, MemberId::new(1, 2), start).take(0, |_| true).expect("a port");
+        let mut firsts: Vec<u16> = (0..8).map(first).collect();
+        assert_eq!(firsts[0], 22_500);
+        firsts.sort_unstable();
+        assert!(firsts.iter().all(|port| (22_500..35_000).contains(port)), "{firsts:?}");
+        assert!(firsts.windows(2).all(|two| two[1] - two[0] > 12_500 / 16), "{firsts:?}");
     }
 }

@@ -146,6 +146,9 @@ impl Agreement {
         node.role = Role::None;
         if self.has(Safeguard::Incarnation) {
             node.life = Incarnation(node.life.0 + 1);
+            let mut held = (*node.held).clone();
+            held.doubt();
+            node.held = Arc::new(held);
         }
         node.complete.clear();
     }

@@ -139,7 +139,7 @@ impl Agreement {
         let mut held = (*node.held).clone();
         let ended = next.admitted.iter().find(|one| held.is_ended(one.member, one.incarnation));
         state.ended_admitted = ended.copied().filter(|_| !self.is_maestro());
-        held.prepare(&next);
+        held.propose(&next);
         node.held = Arc::new(held);
         let digest = matrix::digest(&next);
         state.proposals.push(Proposal { matrix: next, digest, acked: 1 << author, activated: false });

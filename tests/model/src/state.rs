@@ -148,10 +148,7 @@ impl Hash for State {
             // The digest stands for the matrix: the engine takes equal digests for equal matrices too.
             (held.digest, held.accepted, held.activated, held.promised).hash(hasher);
             // Lives that a node saw left out are as much its state as its matrix.
-            for number in 1..=MEMBERS {
-                let member = member(number);
-                (1..9).find(|&life| !held.is_ended(member, Incarnation(life))).hash(hasher);
-            }
+            held.hash_lives(hasher);
         }
         for proposal in &self.proposals {
             (proposal.digest, proposal.acked, proposal.activated).hash(hasher);
