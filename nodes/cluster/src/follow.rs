@@ -19,6 +19,10 @@ impl ClusterMember {
             }
             return;
         }
+        let Generation { author, incarnation, .. } = matrix.generation;
+        if let Some(peer) = self.peers.get(author.into()).filter(|peer| peer.incarnation == incarnation) {
+            self.held.pardon(author, incarnation, peer.beat.activated);
+        }
         match self.held.prepare(matrix) {
             Answer::Only(body) => self.answer(from, body),
             Answer::Accepted(body) => {

@@ -131,6 +131,15 @@ impl Held {
         }
     }
 
+    /// An author that is active by a higher generation than the one held here passed a barrier with it: what is held, and
+    /// left it out, did not come to be in force before. Otherwise it would be refused for ever.
+    pub fn pardon(&mut self, author: MemberId, life: Incarnation, active: Generation) {
+        if active > self.accepted && self.is_ended(author, life) {
+            // Earlier lives of it have ended all the same.
+            self.ended.insert(author, Incarnation(life.0.saturating_sub(1)));
+        }
+    }
+
     /// Everything it knows of lives that were left out, for states of a model.
     pub fn hash_lives<H: std::hash::Hasher>(&self, hasher: &mut H) {
         use std::hash::Hash as _;
@@ -241,6 +250,22 @@ mod tests {
         held.propose(&matrix(2, 2, &[(2, 1)]));
         held.adopt(&matrix(3, 1, &[(1, 1), (2, 1)]));
         assert!(accepts(&mut held, &matrix(4, 1, &[(1, 1), (2, 1)])));
+    }
+
+    /// 1_02 took over at this acceptor alone, 1_01 went on with all others.
+    #[test]
+    fn an_author_that_passed_a_later_barrier_is_followed() {
+        let mut held = Held::new();
+        held.adopt(&matrix(1, 1, &[(1, 1), (2, 1)]));
+        assert!(accepts(&mut held, &matrix(2, 2, &[(2, 1)])));
+        let next = matrix(4, 1, &[(1, 1)]);
+        let (author, life) = (MemberId::new(1, 1), Incarnation(1));
+        assert!(!accepts(&mut held, &next), "it may not know yet that it was left out");
+        held.pardon(author, life, matrix(1, 1, &[(1, 1), (2, 1)]).generation);
+        assert!(!accepts(&mut held, &next), "what was active before says nothing");
+        held.pardon(author, life, matrix(3, 1, &[(1, 1)]).generation);
+        assert!(accepts(&mut held, &next));
+        assert!(held.is_ended(author, Incarnation(0)));
     }
 
     #[test]

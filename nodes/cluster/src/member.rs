@@ -128,7 +128,7 @@ impl ClusterMember {
             }
             Body::ReadAnswer { promised, matrix, .. } => self.read_answer(from, *promised, matrix.as_ref(), now),
             Body::Ack { generation, digest } => self.ack(from, *generation, *digest, now),
-            Body::Refuse { generation, holds, .. } => self.refused(*generation, *holds, now),
+            Body::Refuse { generation, holds, .. } => self.refused(from, *generation, *holds, now),
             Body::Join { config } => self.join_asked(from, message.incarnation, *config),
             Body::MoveComplete { generation, previous } => self.move_reported(from, *previous, *generation),
             Body::Sync(_) => {}

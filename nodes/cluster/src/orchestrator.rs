@@ -251,6 +251,10 @@ impl ClusterOrchestrator {
     }
 
     fn prepare(&mut self, from: NodeId, matrix: &Matrix, now: Instant) {
+        let Generation { author, incarnation, .. } = matrix.generation;
+        if let Some(peer) = self.peers.get(author.into()).filter(|peer| peer.incarnation == incarnation) {
+            self.held.pardon(author, incarnation, peer.beat.activated);
+        }
         let body = match self.held.prepare(matrix) {
             Answer::Only(body) => body,
             Answer::Accepted(body) => {

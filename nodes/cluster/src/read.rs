@@ -97,7 +97,7 @@ impl ClusterMember {
 
     /// Somebody holds something else, or has promised to: read again and start from the highest. Whoever refused may just
     /// be waiting for another author, which gets the time to finish.
-    pub(crate) fn refused(&mut self, generation: Generation, holds: Generation, now: Instant) {
+    pub(crate) fn refused(&mut self, from: NodeId, generation: Generation, holds: Generation, now: Instant) {
         let (booting, mine) = (self.fenced, generation == self.held.accepted);
         if booting && self.author.is_none() && self.state == MemberState::Ready {
             self.fence("this life was admitted and left out before", now);
@@ -109,12 +109,26 @@ impl ClusterMember {
         if !proposing || !mine || self.config.ablations.no_read {
             return;
         }
+        // A lower one is held there: it is this life that is refused. What left it out may be in force, unless what is active
+        // here is newer than that; then it is going to be forgiven.
+        if !booting && self.accepts(from) && holds < generation && self.held.activated < holds {
+            self.fence(&format!("{from} holds a matrix that leaves this life out"), now);
+            return;
+        }
         self.beyond = self.beyond.max(holds);
         if booting {
             // Nobody serves, and nothing is admitted that could be asked for: it boots again, above what was refused.
             self.give_up_role();
         } else {
             self.start_reading(now + self.unit / 4, now);
+        }
+    }
+
+    /// Does what it holds count? Maestro asks orchestrators, ElasticXL every member.
+    fn accepts(&self, node: NodeId) -> bool {
+        match self.config.architecture {
+            Architecture::Maestro => node.mho().is_some(),
+            Architecture::ElasticXl => self.held.admitted().iter().any(|one| node == one.member.into()),
         }
     }
 }
