@@ -92,6 +92,8 @@ impl Taps {
     ) -> Result<Self, Error> {
         let mut places = Vec::new();
         for TapSpec { ns, ifname, tap } in specs {
+            // Said in the sandbox's words: the kernel does not know the namespace's name.
+            sandbox.index(ns, &ifname)?;
             places.push(Place { net: sandbox.get(ns)?.fd.as_fd(), ifname, tap });
         }
         Self::start(open_all(places, GEOMETRY)?, each)
