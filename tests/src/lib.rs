@@ -5,11 +5,13 @@ pub mod mutants;
 pub mod worlds;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use scalebed_harness::driver::Settings;
 use scalebed_harness::files;
 use scalebed_harness::run::{self, Judged, Request, Where};
 use scalebed_harness::rundir::RunDir;
+use scalebed_netns::Recorded;
 use scalebed_record::Record;
 
 /// The release programs that `make build` puts there: what users run is what is tested.
@@ -26,6 +28,24 @@ pub fn needs_root(test: &str) -> bool {
         println!("skipped: {test}: needs root for namespaces and raw sockets");
     }
     !root
+}
+
+/// Within 2 s of the end of whoever held a lab: no process, descriptor or mount of it. False: it had built nothing.
+///
+/// # Panics
+/// Something is left.
+#[must_use]
+pub fn nothing_left(run: &Path, what: &str) -> bool {
+    let Ok(recorded) = Recorded::load(run) else { return false };
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let left = recorded.leftovers().expect("a list of processes");
+        if left.is_empty() {
+            return true;
+        }
+        assert!(Instant::now() < deadline, "{what}: left after 2 s: {left:?}");
+        std::thread::yield_now();
+    }
 }
 
 /// Runs a shipped scenario in the simulated world and judges it.

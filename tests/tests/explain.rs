@@ -8,6 +8,7 @@ use scalebed_harness::driver::{self, Settings};
 use scalebed_harness::explain::{self, Way};
 use scalebed_harness::files;
 use scalebed_harness::world::sim::Sim;
+use scalebed_record::Observation;
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::NodeKind;
 use scalebed_topologies::scenario::Overrides;
@@ -27,21 +28,27 @@ fn member(lab: &Lab, tap: scalebed_record::TapId) -> Option<MemberId> {
     }
 }
 
-/// Every packet of every flow lands, both ways, on the member that was told.
-fn agrees(mode: DistributionMode, l4: bool, nat: bool) {
-    let loaded = files::scenario("maestro/steady").expect("a shipped scenario");
-    let overrides = Overrides { distribution: Some(mode), l4: Some(l4), hide_nat: Some(nat), ..Overrides::default() };
-    let lab = loaded.lab.with(&overrides);
-    let mut scenario = loaded.scenario.clone();
+/// What taps saw of many flows in a steady lab.
+fn observed(scenario: &str, overrides: &Overrides) -> (Lab, Vec<Observation>) {
+    let loaded = files::scenario(scenario).expect("a shipped scenario");
+    let lab = loaded.lab.with(overrides);
+    let mut scenario = loaded.scenario;
     (scenario.traffic.population, scenario.traffic.probes) = (flows(), 16);
     (scenario.baseline_ms, scenario.settle_ms, scenario.kernel_transfers) = (1_000, 500, false);
     let mut world = Sim::new(&lab, 1);
-    let ran = driver::drive(&mut world, &lab, &scenario, Settings { seed: 1, ..Settings::default() }, &mut |_| {})
-        .expect("a run");
+    let settings = Settings { seed: 1, ..Settings::default() };
+    let ran = driver::drive(&mut world, &lab, &scenario, settings, &mut |_| {}).expect("a run");
+    (lab, ran.evidence.observations)
+}
+
+/// Every packet of every flow lands, both ways, on the member that was told.
+fn agrees(mode: DistributionMode, l4: bool, nat: bool) {
+    let overrides = Overrides { distribution: Some(mode), l4: Some(l4), hide_nat: Some(nat), ..Overrides::default() };
+    let (lab, observations) = observed("maestro/steady", &overrides);
     let matrix = explain::first_matrix(&lab);
     let mut ways: BTreeMap<u32, (Flow, Way)> = BTreeMap::new();
     let (mut there, mut back) = (0u32, 0u32);
-    for seen in &ran.evidence.observations {
+    for seen in &observations {
         let (Some(shim), Some(flow), Some(probe)) = (seen.shim, seen.flow, seen.probe) else { continue };
         let Some(lands) = member(&lab, seen.tap) else { continue };
         if shim.kind != Kind::Data {
@@ -104,19 +111,13 @@ fn network_lands_where_it_is_told() {
 /// What the pivot hands over goes to the owner that was told; what it owns itself it keeps.
 #[test]
 fn the_pivot_hands_over_where_it_is_told() {
-    let loaded = files::scenario("elasticxl/steady").expect("a shipped scenario");
-    let mut scenario = loaded.scenario.clone();
-    (scenario.traffic.population, scenario.traffic.probes) = (flows(), 16);
-    (scenario.baseline_ms, scenario.settle_ms, scenario.kernel_transfers) = (1_000, 500, false);
-    let mut world = Sim::new(&loaded.lab, 1);
-    let settings = Settings { seed: 1, ..Settings::default() };
-    let ran = driver::drive(&mut world, &loaded.lab, &scenario, settings, &mut |_| {}).expect("a run");
-    let matrix = explain::first_matrix(&loaded.lab);
+    let (lab, observations) = observed("elasticxl/steady", &Overrides::default());
+    let matrix = explain::first_matrix(&lab);
     let mut handed = BTreeMap::new();
     let mut all = BTreeMap::new();
-    for seen in &ran.evidence.observations {
+    for seen in &observations {
         let (Some(flow), Some(probe)) = (seen.flow, seen.probe) else { continue };
-        let Some(lands) = member(&loaded.lab, seen.tap) else { continue };
+        let Some(lands) = member(&lab, seen.tap) else { continue };
         if probe.direction != Direction::Forward {
             continue;
         }
@@ -131,7 +132,7 @@ fn the_pivot_hands_over_where_it_is_told() {
         }
     }
     let owners = all.iter().map(|(id, flow)| {
-        let way = explain::way(&loaded.lab, &matrix, flow).expect("explained");
+        let way = explain::way(&lab, &matrix, flow).expect("explained");
         assert!(way.pivot && way.corrected == Some(false), "{way}");
         (*id, way.forward.owner.expect("an owner"))
     });

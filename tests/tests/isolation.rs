@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use scalebed_engine::Rng;
 use scalebed_harness::{journals, replay};
 use scalebed_netns::{HostState, Recorded};
-use scalebed_tests::{needs_root, programs};
+use scalebed_tests::{needs_root, nothing_left, programs};
 
 /// Random instants in tier test; `SCALEBED_TIER=soak` takes 200.
 fn instants() -> u32 {
@@ -32,20 +32,6 @@ fn start_one(scenario: &str, out: &Path) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("target/release/scalebed, which `make build` makes")
-}
-
-/// Within 2 s of the end of `run`: no process, descriptor or mount of the lab.
-fn nothing_left(out: &Path, what: &str) -> bool {
-    let Ok(recorded) = Recorded::load(out) else { return false };
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        let left = recorded.leftovers().expect("a list of processes");
-        if left.is_empty() {
-            return true;
-        }
-        assert!(Instant::now() < deadline, "{what}: left after 2 s: {left:?}");
-        std::thread::yield_now();
-    }
 }
 
 /// Starts some runs, kills each at an instant of its own, and looks for what is left once all are dead: the kernel gives

@@ -1,16 +1,16 @@
 //! Labs that stay up: what is typed at one, what it answers, and that nothing of it is left, whatever ends it.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pcap_file::pcapng::{Block, PcapNgReader};
 use scalebed_engine::Rng;
 use scalebed_frame::control::{self, Reassembler};
 use scalebed_frame::{NodeId, View};
-use scalebed_netns::{HostState, Recorded};
-use scalebed_tests::{needs_root, programs};
+use scalebed_netns::HostState;
+use scalebed_tests::{needs_root, nothing_left, programs};
 
 /// Random instants in tier test; `SCALEBED_TIER=soak` takes 200.
 fn instants() -> u32 {
@@ -74,20 +74,6 @@ impl User {
 
 fn both(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// Within 2 s: no process, descriptor or mount of the lab.
-fn nothing_left(folder: &Path, what: &str) -> bool {
-    let Ok(recorded) = Recorded::load(folder) else { return false };
-    let deadline = Instant::now() + Duration::from_secs(2);
-    loop {
-        let left = recorded.leftovers().expect("a list of processes");
-        if left.is_empty() {
-            return true;
-        }
-        assert!(Instant::now() < deadline, "{what}: left after 2 s: {left:?}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

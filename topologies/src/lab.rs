@@ -1,9 +1,9 @@
 //! A validated, addressed lab: every node, port and cable has its name and address; nothing is left to decide.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use scalebed_frame::{DistributionMode, GroupId, Mac, MemberId, MhoId, NetworkId, NodeId};
+use scalebed_frame::{DistributionMode, Flow, GroupId, Mac, MemberId, MhoId, NetworkId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::quirks::Quirks;
@@ -220,6 +220,22 @@ pub struct Rule {
     pub dst_ports: Option<(u16, u16)>,
     /// Accept or drop.
     pub accept: bool,
+}
+
+impl Rule {
+    /// Is it about packets of this flow? Prefixes are IPv4.
+    #[must_use]
+    pub fn matches(&self, flow: &Flow) -> bool {
+        let within = |prefix: Option<Prefix>, address: IpAddr| match (prefix, address) {
+            (None, _) => true,
+            (Some(prefix), IpAddr::V4(v4)) => prefix.contains(v4),
+            (Some(_), IpAddr::V6(_)) => false,
+        };
+        within(self.src, flow.src)
+            && within(self.dst, flow.dst)
+            && self.protocol.is_none_or(|protocol| protocol == flow.protocol.0)
+            && self.dst_ports.is_none_or(|(low, high)| (low..=high).contains(&flow.dst_port))
+    }
 }
 
 /// An IPv4 prefix.

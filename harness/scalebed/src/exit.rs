@@ -24,7 +24,7 @@ pub const NOT_UP: u8 = 26;
 pub const INTERRUPTED: u8 = 130;
 
 /// An error that knows its exit code.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct Failure {
     /// One of the codes above.

@@ -144,18 +144,7 @@ const fn facing(role: NetworkRole) -> Option<Facing> {
 }
 
 fn ruled(lab: &Lab, flow: &Flow) -> (String, Option<String>) {
-    let within = |prefix: Option<Prefix>, address: IpAddr| match (prefix, address) {
-        (None, _) => true,
-        (Some(prefix), IpAddr::V4(v4)) => prefix.contains(v4),
-        (Some(_), IpAddr::V6(_)) => false,
-    };
-    let matches = |rule: &&Rule| {
-        within(rule.src, flow.src)
-            && within(rule.dst, flow.dst)
-            && rule.protocol.is_none_or(|protocol| protocol == flow.protocol.0)
-            && rule.dst_ports.is_none_or(|(low, high)| (low..=high).contains(&flow.dst_port))
-    };
-    let found = lab.group.rules.iter().find(matches);
+    let found = lab.group.rules.iter().find(|rule| rule.matches(flow));
     let word = if found.is_some_and(|rule| rule.accept) { "accept" } else { "drop" };
     (word.to_owned(), found.map(rule))
 }

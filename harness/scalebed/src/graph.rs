@@ -7,8 +7,6 @@ use clap::ValueEnum;
 use scalebed_record::record::{Topology, TopologyNode};
 use scalebed_topologies::Lab;
 
-use crate::exit::Failure;
-
 /// Form of a drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
@@ -21,21 +19,19 @@ pub enum Form {
 }
 
 /// Draws a lab. `remarks` by node's name stand below it: roles and states of one that is up.
-///
-/// # Errors
-/// None at present.
-pub fn draw(lab: &Lab, remarks: &BTreeMap<String, String>, form: Form) -> Result<String, Failure> {
+#[must_use]
+pub fn draw(lab: &Lab, remarks: &BTreeMap<String, String>, form: Form) -> String {
     let mut topology = scalebed_checkers::topology(lab);
     for node in &mut topology.nodes {
         if let Some(remark) = remarks.get(&node.name).filter(|remark| !remark.is_empty()) {
             node.detail = format!("{} {remark}", node.detail);
         }
     }
-    Ok(match form {
+    match form {
         Form::Mermaid => mermaid(&topology),
         Form::Dot => dot(&topology),
         Form::Svg => format!("{}\n", scalebed_render::drawing(&topology)),
-    })
+    }
 }
 
 /// Inside quotes of both languages.
@@ -89,7 +85,7 @@ mod tests {
         let (lab, _) = files::lab("maestro-single-site").expect("a shipped lab");
         let remarks = BTreeMap::from([("sgm-1-02".to_owned(), "active SMO".to_owned())]);
         for form in [Form::Mermaid, Form::Dot, Form::Svg] {
-            let text = draw(&lab, &remarks, form).expect("drawn");
+            let text = draw(&lab, &remarks, form);
             for node in &lab.nodes {
                 assert!(text.contains(&node.name), "{form:?}: {}", node.name);
             }
@@ -97,9 +93,9 @@ mod tests {
         }
         let cables = |text: &str, join: &str| text.lines().filter(|line| line.contains(join)).count();
         let none = BTreeMap::new();
-        assert_eq!(cables(&draw(&lab, &none, Form::Mermaid).expect("drawn"), " --- "), lab.cables.len());
-        assert_eq!(cables(&draw(&lab, &none, Form::Dot).expect("drawn"), " -- "), lab.cables.len());
-        let svg = draw(&lab, &none, Form::Svg).expect("drawn");
+        assert_eq!(cables(&draw(&lab, &none, Form::Mermaid), " --- "), lab.cables.len());
+        assert_eq!(cables(&draw(&lab, &none, Form::Dot), " -- "), lab.cables.len());
+        let svg = draw(&lab, &none, Form::Svg);
         assert!(svg.starts_with("<svg xmlns=") && svg.contains("<style>"), "{}", &svg[..80]);
     }
 }

@@ -19,10 +19,7 @@ impl ClusterMember {
             }
             return;
         }
-        let Generation { author, incarnation, .. } = matrix.generation;
-        if let Some(peer) = self.peers.get(author.into()).filter(|peer| peer.incarnation == incarnation) {
-            self.held.pardon(author, incarnation, peer.beat.activated);
-        }
+        self.held.pardon(matrix.generation, self.peers.active_of(matrix.generation));
         match self.held.prepare(matrix) {
             Answer::Only(body) => self.answer(from, body),
             Answer::Accepted(body) => {

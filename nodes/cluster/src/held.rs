@@ -133,7 +133,8 @@ impl Held {
 
     /// An author that is active by a higher generation than the one held here passed a barrier with it: what is held, and
     /// left it out, did not come to be in force before. Otherwise it would be refused for ever.
-    pub fn pardon(&mut self, author: MemberId, life: Incarnation, active: Generation) {
+    pub fn pardon(&mut self, next: Generation, active: Generation) {
+        let (author, life) = (next.author, next.incarnation);
         if active > self.accepted && self.is_ended(author, life) {
             // Earlier lives of it have ended all the same.
             self.ended.insert(author, Incarnation(life.0.saturating_sub(1)));
@@ -259,13 +260,12 @@ mod tests {
         held.adopt(&matrix(1, 1, &[(1, 1), (2, 1)]));
         assert!(accepts(&mut held, &matrix(2, 2, &[(2, 1)])));
         let next = matrix(4, 1, &[(1, 1)]);
-        let (author, life) = (MemberId::new(1, 1), Incarnation(1));
         assert!(!accepts(&mut held, &next), "it may not know yet that it was left out");
-        held.pardon(author, life, matrix(1, 1, &[(1, 1), (2, 1)]).generation);
+        held.pardon(next.generation, matrix(1, 1, &[(1, 1), (2, 1)]).generation);
         assert!(!accepts(&mut held, &next), "what was active before says nothing");
-        held.pardon(author, life, matrix(3, 1, &[(1, 1)]).generation);
+        held.pardon(next.generation, matrix(3, 1, &[(1, 1)]).generation);
         assert!(accepts(&mut held, &next));
-        assert!(held.is_ended(author, Incarnation(0)));
+        assert!(held.is_ended(MemberId::new(1, 1), Incarnation(0)));
     }
 
     #[test]

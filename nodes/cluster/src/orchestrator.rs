@@ -251,10 +251,7 @@ impl ClusterOrchestrator {
     }
 
     fn prepare(&mut self, from: NodeId, matrix: &Matrix, now: Instant) {
-        let Generation { author, incarnation, .. } = matrix.generation;
-        if let Some(peer) = self.peers.get(author.into()).filter(|peer| peer.incarnation == incarnation) {
-            self.held.pardon(author, incarnation, peer.beat.activated);
-        }
+        self.held.pardon(matrix.generation, self.peers.active_of(matrix.generation));
         let body = match self.held.prepare(matrix) {
             Answer::Only(body) => body,
             Answer::Accepted(body) => {

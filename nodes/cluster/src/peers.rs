@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use scalebed_engine::Instant;
 use scalebed_frame::control::{Heard, Heartbeat, MemberState};
-use scalebed_frame::{Incarnation, MemberId, NodeId};
+use scalebed_frame::{Generation, Incarnation, MemberId, NodeId};
 use scalebed_topologies::Quirks;
 
 /// From one heartbeat to the next.
@@ -53,6 +53,13 @@ impl Peers {
                 self.all.insert(node, peer);
             }
         }
+    }
+
+    /// The highest generation that the author of one, in the life in which it wrote it, says is active.
+    pub(crate) fn active_of(&self, generation: Generation) -> Generation {
+        let author = self.all.get(&generation.author.into());
+        let author = author.filter(|peer| peer.incarnation == generation.incarnation);
+        author.map_or(Generation::NONE, |peer| peer.beat.activated)
     }
 
     /// Marks who has been unheard for the dead timer; true if somebody is newly silent.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use scalebed_cluster::pieces::Answer;
-use scalebed_frame::control::Matrix;
-use scalebed_frame::{Generation, Incarnation, MemberId};
+use scalebed_frame::{Generation, Incarnation};
 
 use crate::state::{Node, Process, Role, State};
 use crate::{Agreement, Safeguard};
@@ -157,7 +156,7 @@ impl Agreement {
     fn prepare(&self, state: &mut State, proposal: usize, place: usize) -> bool {
         hear(state, place);
         let matrix = Arc::clone(&state.proposals[proposal].matrix);
-        let author = self.heard_author(state, &matrix, place);
+        let active = self.active_of(state, matrix.generation, place);
         let node = &mut state.nodes[place];
         let named = match node.id.mho() {
             Some(mho) => !node.fenced || matrix.orchestrators.contains(&(mho, node.life)),
@@ -175,7 +174,7 @@ impl Agreement {
             return leaves_out;
         }
         let mut held = (*node.held).clone();
-        held.pardon(author.0, author.1, author.2);
+        held.pardon(matrix.generation, active);
         let Answer::Accepted(_) = held.prepare(&matrix) else {
             let again = node.held.accepted == matrix.generation && state.proposals[proposal].acked >> place & 1 == 0;
             state.proposals[proposal].acked |= u8::from(again) << place;
@@ -195,14 +194,12 @@ impl Agreement {
 }
 
 impl Agreement {
-    /// The author of a matrix, its life, and what it last said is active: what it said before it was cut off, or died, it
-    /// may have said at any time.
-    fn heard_author(&self, state: &State, matrix: &Matrix, place: usize) -> (MemberId, Incarnation, Generation) {
-        let Generation { author, incarnation, .. } = matrix.generation;
-        let node = &state.nodes[state.place(author)];
-        let same =
-            node.life == incarnation && (state.place(author) == place || state.reaches(state.place(author), place));
-        (author, incarnation, if same { node.held.activated } else { Generation::NONE })
+    /// What the author of a generation says is active, if it is heard in the life in which it wrote it.
+    fn active_of(&self, state: &State, generation: Generation, place: usize) -> Generation {
+        let author = state.place(generation.author);
+        let node = &state.nodes[author];
+        let heard = node.life == generation.incarnation && (author == place || state.reaches(author, place));
+        if heard { node.held.activated } else { Generation::NONE }
     }
 }
 

@@ -1,10 +1,8 @@
 //! S18: what the policy denies is never forwarded, in failover neither.
 
-use std::net::IpAddr;
-
 use scalebed_frame::Flow;
 use scalebed_record::Verdict;
-use scalebed_topologies::lab::{Prefix, Rule};
+use scalebed_topologies::lab::Rule;
 
 use super::Said;
 use crate::Checker;
@@ -39,16 +37,5 @@ impl Checker for Denied {
 
 /// The first match decides; no match drops.
 fn accepts(rules: &[Rule], flow: &Flow) -> bool {
-    let within = |prefix: Option<Prefix>, address: IpAddr| match (prefix, address) {
-        (None, _) => true,
-        (Some(prefix), IpAddr::V4(v4)) => prefix.contains(v4),
-        (Some(_), IpAddr::V6(_)) => false,
-    };
-    let matches = |rule: &&Rule| {
-        within(rule.src, flow.src)
-            && within(rule.dst, flow.dst)
-            && rule.protocol.is_none_or(|protocol| protocol == flow.protocol.0)
-            && rule.dst_ports.is_none_or(|(low, high)| (low..=high).contains(&flow.dst_port))
-    };
-    rules.iter().find(matches).is_some_and(|rule| rule.accept)
+    rules.iter().find(|rule| rule.matches(flow)).is_some_and(|rule| rule.accept)
 }

@@ -58,7 +58,7 @@ struct Caught {
 /// # Errors
 /// [`exit::USAGE`]: there is no such cable or node, or the file cannot be written.
 pub fn capture(place: &Place, wanted: &Wanted<'_>) -> Result<u64, Failure> {
-    let (lab, _) = files::lab(&place.card.folder.join("lab.yaml").to_string_lossy())?;
+    let (lab, _) = files::lab(&place.lab_file().to_string_lossy())?;
     let cables = meant(&lab, wanted.where_)?;
     let broke = |error: &dyn std::fmt::Display| Failure::new(exit::BUG, format!("capture: {error}"));
     let refused =

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use scalebed_frame::{Flow, Protocol};
+use scalebed_topologies::Lab;
 use scalebed_topologies::fault::Kind;
 
 use super::protocol::{LabStatus, Request, SeenFlow};
@@ -302,6 +303,12 @@ fn up_by(name: &str) -> Option<place::Place> {
     place::find(Some(name)).ok()
 }
 
+/// The lab as it was brought up, or as its file is.
+fn lab_of(name: &str, up: Option<&place::Place>) -> Result<Lab, Failure> {
+    let file = up.map_or_else(|| name.to_owned(), |place| place.lab_file().display().to_string());
+    Ok(files::lab(&file)?.0)
+}
+
 fn explained(name: &str, flow: &Flow, format: Format) -> Result<u8, Failure> {
     let up = up_by(name);
     if up.is_some() {
@@ -310,8 +317,7 @@ fn explained(name: &str, flow: &Flow, format: Format) -> Result<u8, Failure> {
     }
     let seen: Option<SeenFlow> =
         up.as_ref().map(|place| client::ask(place, &Request::Seen { flow: *flow })).transpose()?;
-    let file = up.map_or_else(|| name.to_owned(), |place| place.card.folder.join("lab.yaml").display().to_string());
-    let (lab, _) = files::lab(&file)?;
+    let lab = lab_of(name, up.as_ref())?;
     let matrix = seen.as_ref().and_then(|seen| seen.matrix.clone()).unwrap_or_else(|| explain::first_matrix(&lab));
     let way = explain::way(&lab, &matrix, flow)?;
     match format {
@@ -332,9 +338,8 @@ fn explained(name: &str, flow: &Flow, format: Format) -> Result<u8, Failure> {
 fn drawn(name: &str, form: graph::Form) -> Result<u8, Failure> {
     let up = up_by(name);
     let status: Option<LabStatus> = up.as_ref().map(|place| client::ask(place, &Request::Status)).transpose()?;
-    let file = up.map_or_else(|| name.to_owned(), |place| place.card.folder.join("lab.yaml").display().to_string());
-    let (lab, _) = files::lab(&file)?;
+    let lab = lab_of(name, up.as_ref())?;
     let remarks = status.iter().flat_map(|status| &status.nodes).map(|node| (node.name.clone(), show::remark(node)));
-    print!("{}", graph::draw(&lab, &remarks.collect(), form)?);
+    print!("{}", graph::draw(&lab, &remarks.collect(), form));
     Ok(exit::PASS)
 }

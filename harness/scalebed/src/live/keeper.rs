@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getppid, setsid};
+use nix::unistd::{getppid, setsid};
 use scalebed_frame::{Flow, Protocol};
 use scalebed_record::history::{Declared, Heard};
 use scalebed_record::{Entry, Fact};
@@ -78,14 +78,10 @@ pub fn keep(order: &Order<'_>, say: &mut dyn FnMut(&str) -> io::Result<()>) -> R
     drop(claim);
     let asker = outcome?;
     if let Some(mut asker) = asker {
-        let answer = Answer::of(down.as_ref().map(|()| true).map_err(clone));
+        let answer = Answer::of(down.clone().map(|()| true));
         let _gone_is_fine = write_line(&mut asker, &answer);
     }
     down
-}
-
-fn clone(failure: &Failure) -> Failure {
-    Failure { code: failure.code, text: failure.text.clone() }
 }
 
 /// Whoever asked for the end, if it was not a signal.
@@ -339,11 +335,6 @@ fn write_line(stream: &mut UnixStream, value: &impl Serialize) -> io::Result<()>
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     stream.write_all(&line)
-}
-
-/// The pid that [`Order::parent`] wants.
-pub fn own_pid() -> u32 {
-    Pid::this().as_raw().cast_unsigned()
 }
 
 /// Writes what a lab is made of into its run directory.

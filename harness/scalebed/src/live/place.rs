@@ -132,6 +132,21 @@ pub struct Place {
     pub up: bool,
 }
 
+impl Place {
+    /// The file that it was built from.
+    pub fn lab_file(&self) -> PathBuf {
+        self.card.folder.join("lab.yaml")
+    }
+}
+
+/// Is there room for a lab of this name?
+///
+/// # Errors
+/// [`exit::USAGE`]: one is up.
+pub fn free(name: &str) -> Result<(), Failure> {
+    if all()?.iter().any(|place| place.up && place.name == name) { Err(is_up(name)) } else { Ok(()) }
+}
+
 /// Every lab that is up, and every one whose keeper was killed, in order of name.
 ///
 /// # Errors

@@ -44,10 +44,7 @@ pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(exit::CAPABILITY, "a lab needs root for its namespaces and raw sockets: use sudo"));
     }
-    if place::all()?.iter().any(|place| place.up && place.name == name) {
-        let text = format!("a lab `{name}` is up; take it down first (scalebed down --lab {name}), or use --name");
-        return Err(Failure::new(exit::USAGE, text));
-    }
+    place::free(name)?;
     let dir = RunDir::create(wanted.out, name, 0)
         .map_err(|error| Failure::new(exit::USAGE, format!("run directory: {error}")))?;
     keeper::describe(&dir, &lab, &text)?;
@@ -64,7 +61,7 @@ fn wait_for(name: &str, dir: &RunDir, journals: bool) -> Result<(), Failure> {
     let this = std::env::current_exe().map_err(|error| broke("own path", error))?;
     let log = std::fs::File::create(dir.path().join("keeper.log")).map_err(|error| broke("log", error))?;
     let mut command = Command::new(this);
-    command.args(["keeper", "--name", name, "--parent", &keeper::own_pid().to_string(), "--folder"]).arg(dir.path());
+    command.args(["keeper", "--name", name, "--parent", &std::process::id().to_string(), "--folder"]).arg(dir.path());
     if journals {
         command.arg("--journals");
     }

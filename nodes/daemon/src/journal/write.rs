@@ -154,10 +154,15 @@ impl Journal {
         self.open = postcard::to_extend(record, into).unwrap_or_else(|_| vec![0; 4]);
     }
 
-    /// Hands the record under way to the thread.
-    fn close(&mut self) {
+    /// The length of the record under way is known.
+    fn seal(&mut self) {
         let length = u32::try_from(self.open.len() - 4).unwrap_or(u32::MAX);
         self.open[..4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// Hands the record under way to the thread.
+    fn close(&mut self) {
+        self.seal();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.bytes.len() + self.open.len() > self.most_waiting || waiting.broken {
             drop(waiting);
@@ -172,8 +177,7 @@ impl Journal {
     fn lose(&mut self) {
         self.lost = true;
         self.encode(&Record::Lost);
-        let length = u32::try_from(self.open.len() - 4).unwrap_or(u32::MAX);
-        self.open[..4].copy_from_slice(&length.to_le_bytes());
+        self.seal();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.bytes.append(&mut self.open);
     }
