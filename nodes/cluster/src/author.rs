@@ -54,6 +54,7 @@ impl Author {
 impl ClusterMember {
     /// Authors the first generation with everybody that came and is configured alike.
     pub(crate) fn boot(&mut self, highest: Generation, now: Instant) {
+        self.check_matrix(now);
         let alike = |config: u64| config == self.config.config_digest;
         let mut admitted: Vec<Admitted> = self
             .peers

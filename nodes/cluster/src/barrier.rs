@@ -94,6 +94,11 @@ impl ClusterMember {
             return;
         }
         author.resend = Some(now + pause);
+        if !self.held.is_sound() {
+            // Two nodes would hold different matrices of one generation.
+            self.check_matrix(now);
+            return;
+        }
         let Some(matrix) = &self.held.matrix else { return };
         let everybody = matrix
             .admitted

@@ -39,14 +39,19 @@ impl ClusterMember {
     pub(crate) fn check_matrix(&mut self, now: Instant) {
         if !self.held.is_sound() {
             self.held.matrix = None;
-            self.fence(ALTERED, now);
+            self.start_over(ALTERED, now);
         }
     }
 
     /// Stood still: whatever this life was promised meanwhile, a Prepare in the backlog may count it, others have gone on.
     pub(crate) fn stood_still(&mut self, now: Instant) {
-        let reason = "stood still for over 2.5 units";
-        if self.fenced && self.state == MemberState::Pending {
+        self.start_over("stood still for over 2.5 units", now);
+    }
+
+    /// What this life accepted or was admitted by counts no more, whether it serves or not: others would wait for it for ever
+    /// if it went on under the same name.
+    fn start_over(&mut self, reason: &str, now: Instant) {
+        if self.fenced && !matches!(self.state, MemberState::Ready | MemberState::Syncing) {
             self.give_up_role();
             self.next_life();
         } else {
@@ -65,8 +70,10 @@ impl ClusterMember {
     pub(crate) fn check_admission(&mut self, from: NodeId, beat: &Heartbeat, now: Instant) {
         let me = Admitted { member: self.id(), incarnation: self.incarnation };
         let newer = beat.accepted > self.held.accepted && !beat.admitted.is_empty();
-        if !self.fenced && newer && !beat.admitted.contains(&me) {
-            self.fence(&format!("{from} holds a newer generation without this life"), now);
+        // One that accepted what admits it and still waits to hear that it is active was admitted too.
+        let waits = self.state == MemberState::Pending && self.held.admitted().contains(&me);
+        if (!self.fenced || waits) && newer && !beat.admitted.contains(&me) {
+            self.start_over(&format!("{from} holds a newer generation without this life"), now);
         }
     }
 

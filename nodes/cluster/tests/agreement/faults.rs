@@ -5,7 +5,7 @@ use scalebed_frame::control::MemberState;
 use scalebed_frame::{Incarnation, MemberId, MhoId, NodeId};
 use scalebed_topologies::lab::Architecture;
 
-use crate::world::{Machine, UNIT, booted, ms, sgm};
+use crate::world::{LATENCY, Machine, UNIT, booted, ms, sgm};
 
 #[test]
 fn a_killed_member_is_left_out_within_three_units_and_comes_back_by_join() {
@@ -257,4 +257,28 @@ fn a_matrix_altered_in_memory_fences_its_holder_which_is_given_it_again() {
             assert_eq!(digests.len(), 1);
         }
     }
+}
+
+/// The author's own matrix, while one acceptor has not answered yet: it must not repeat it.
+#[test]
+fn an_altered_matrix_is_not_proposed() {
+    let mut world = booted(Architecture::ElasticXl, 3, &[]);
+    world.kill(sgm(3));
+    world.run(ms(1000 + 5 * UNIT / 2));
+    // The first Prepare is lost.
+    world.deaf.insert(sgm(2));
+    while world.member(1).accepted().counter < 2 {
+        assert!(world.now < ms(3000), "1_03 is not left out");
+        let next = world.now.0 + LATENCY / 4;
+        world.run(scalebed_engine::Instant(next));
+    }
+    let now = world.now;
+    let Machine::Member(member) = &mut world.node(sgm(1)).machine else { unreachable!("a member") };
+    member.on_command(&Command::Alter, now);
+    world.run(scalebed_engine::Instant(now.0 + 2 * LATENCY));
+    world.deaf.clear();
+    assert_eq!(world.member(2).accepted().counter, 1);
+    // S7 is asked after every step.
+    world.run(ms(8000));
+    world.all_active(&[1, 2]);
 }

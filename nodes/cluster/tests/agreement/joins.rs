@@ -1,11 +1,12 @@
 //! Boot and scale-out: who comes in, and who does not.
 
 use scalebed_cluster::{Ablations, NodeConfig};
-use scalebed_frame::control::{Body, Control, Heartbeat, MemberState};
-use scalebed_frame::{Bucket, Generation, Incarnation};
+use scalebed_engine::Command;
+use scalebed_frame::control::{Admitted, Body, Control, Heartbeat, Matrix, MemberState};
+use scalebed_frame::{Bucket, Generation, Incarnation, MemberId};
 use scalebed_topologies::lab::Architecture;
 
-use crate::world::{World, booted, config_of, ms, sgm};
+use crate::world::{Machine, UNIT, World, booted, config_of, ms, sgm};
 
 #[test]
 fn boot_makes_generation_one_with_everybody() {
@@ -139,4 +140,58 @@ fn a_request_to_join_that_came_while_it_was_admitted_does_not_let_an_ended_life_
     world.hand(sgm(1), 0, &beat, now);
     world.run(ms(4000));
     assert_eq!(world.generations(), 2, "the life that was left out stays out");
+}
+
+/// Admitted by a generation whose Activate it waits for, and left out again while it was cut off.
+fn waiting(world: &mut World) -> Generation {
+    world.start(sgm(3));
+    let matrix = world.member(1).matrix().expect("a matrix").clone();
+    let mut next = Matrix { generation: Generation { counter: 7, ..matrix.generation }, ..matrix };
+    next.admitted.push(Admitted { member: MemberId::new(1, 3), incarnation: Incarnation(256) });
+    let said = |body| Control { from: sgm(1), incarnation: Incarnation(256), to: None, body };
+    let now = world.now;
+    world.hand(sgm(3), 0, &said(Body::Prepare(next.clone())), now);
+    assert_eq!((world.member(3).state(), world.member(3).accepted()), (MemberState::Pending, next.generation));
+    next.generation
+}
+
+#[test]
+fn a_pending_member_that_was_admitted_and_left_out_again_comes_in_with_its_next_life() {
+    let mut world = booted(Architecture::ElasticXl, 3, &[3]);
+    let held = waiting(&mut world);
+    let beat = |counter| Control {
+        from: sgm(1),
+        incarnation: Incarnation(256),
+        to: None,
+        body: Body::Heartbeat(Heartbeat {
+            sent: world.now.0,
+            heard: Vec::new(),
+            state: MemberState::Active,
+            reason: None,
+            config: 7,
+            accepted: Generation { counter, ..held },
+            digest: 1,
+            activated: Generation { counter, ..held },
+            admitted: world.member(1).admitted().to_vec(),
+            smo: true,
+            downlinks_down: Vec::new(),
+        }),
+    };
+    let (older, newer, now) = (beat(6), beat(8), world.now);
+    world.hand(sgm(3), 0, &older, now);
+    assert_eq!(world.member(3).incarnation(), Incarnation(256), "what is older says nothing");
+    world.hand(sgm(3), 0, &newer, now);
+    assert_eq!(world.member(3).incarnation(), Incarnation(257));
+}
+
+#[test]
+fn a_pending_member_whose_matrix_is_altered_starts_over_in_its_next_life() {
+    let mut world = booted(Architecture::ElasticXl, 3, &[3]);
+    waiting(&mut world);
+    let now = world.now;
+    let Machine::Member(member) = &mut world.node(sgm(3)).machine else { unreachable!("a member") };
+    member.on_command(&Command::Alter, now);
+    world.run(ms(now.0 / 1_000_000 + UNIT + 1));
+    assert_eq!(world.member(3).incarnation(), Incarnation(257), "the author would wait for it for ever");
+    assert!(world.member(3).matrix().is_none_or(|matrix| matrix.generation.counter != 7));
 }
