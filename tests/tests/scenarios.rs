@@ -97,20 +97,17 @@ macro_rules! scenarios {
 
 scenarios! {
     sim_maestro_steady netns_maestro_steady "maestro/steady";
-    sim_maestro_member_kill netns_maestro_member_kill "maestro/member-kill";
-    sim_maestro_smo_kill netns_maestro_smo_kill "maestro/smo-kill";
+    sim_maestro_member_kill timing_maestro_member_kill "maestro/member-kill";
+    sim_maestro_smo_kill timing_maestro_smo_kill "maestro/smo-kill";
     sim_maestro_hang_5_units netns_maestro_hang_5_units "maestro/hang-5-units";
     sim_maestro_hang_1_unit netns_maestro_hang_1_unit "maestro/hang-1-unit";
     sim_maestro_scale_out netns_maestro_scale_out "maestro/scale-out";
     sim_maestro_general_hide_nat netns_maestro_general_hide_nat "maestro/general-hide-nat";
     sim_maestro_mho_power_off netns_maestro_mho_power_off "maestro/mho-power-off";
-    sim_maestro_timing_kill timing_maestro_kill "maestro/timing-kill";
-    sim_maestro_timing_downlink timing_maestro_downlink "maestro/timing-downlink";
-    sim_elasticxl_timing_kill timing_elasticxl_kill "elasticxl/timing-kill";
-    sim_maestro_downlink_down netns_maestro_downlink_down "maestro/downlink-down";
+    sim_maestro_downlink_down timing_maestro_downlink_down "maestro/downlink-down";
     sim_elasticxl_steady netns_elasticxl_steady "elasticxl/steady";
-    sim_elasticxl_member_kill netns_elasticxl_member_kill "elasticxl/member-kill";
-    sim_elasticxl_pivot_kill netns_elasticxl_pivot_kill "elasticxl/pivot-kill";
+    sim_elasticxl_member_kill timing_elasticxl_member_kill "elasticxl/member-kill";
+    sim_elasticxl_pivot_kill timing_elasticxl_pivot_kill "elasticxl/pivot-kill";
     sim_elasticxl_hang_5_units netns_elasticxl_hang_5_units "elasticxl/hang-5-units";
     sim_elasticxl_hang_1_unit netns_elasticxl_hang_1_unit "elasticxl/hang-1-unit";
     sim_elasticxl_scale_out netns_elasticxl_scale_out "elasticxl/scale-out";

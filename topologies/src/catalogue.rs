@@ -12,7 +12,7 @@ const LABS: [(&str, &str); 3] = [
 ];
 
 /// Shipped scenarios: name and text.
-const SCENARIOS: [(&str, &str); 19] = [
+const SCENARIOS: [(&str, &str); 16] = [
     ("elasticxl/general-hide-nat", include_str!("../scenarios/elasticxl/general-hide-nat.yaml")),
     ("elasticxl/hang-1-unit", include_str!("../scenarios/elasticxl/hang-1-unit.yaml")),
     ("elasticxl/hang-5-units", include_str!("../scenarios/elasticxl/hang-5-units.yaml")),
@@ -20,7 +20,6 @@ const SCENARIOS: [(&str, &str); 19] = [
     ("elasticxl/pivot-kill", include_str!("../scenarios/elasticxl/pivot-kill.yaml")),
     ("elasticxl/scale-out", include_str!("../scenarios/elasticxl/scale-out.yaml")),
     ("elasticxl/steady", include_str!("../scenarios/elasticxl/steady.yaml")),
-    ("elasticxl/timing-kill", include_str!("../scenarios/elasticxl/timing-kill.yaml")),
     ("maestro/downlink-down", include_str!("../scenarios/maestro/downlink-down.yaml")),
     ("maestro/general-hide-nat", include_str!("../scenarios/maestro/general-hide-nat.yaml")),
     ("maestro/hang-1-unit", include_str!("../scenarios/maestro/hang-1-unit.yaml")),
@@ -30,8 +29,6 @@ const SCENARIOS: [(&str, &str); 19] = [
     ("maestro/scale-out", include_str!("../scenarios/maestro/scale-out.yaml")),
     ("maestro/smo-kill", include_str!("../scenarios/maestro/smo-kill.yaml")),
     ("maestro/steady", include_str!("../scenarios/maestro/steady.yaml")),
-    ("maestro/timing-downlink", include_str!("../scenarios/maestro/timing-downlink.yaml")),
-    ("maestro/timing-kill", include_str!("../scenarios/maestro/timing-kill.yaml")),
 ];
 
 /// Text of a shipped lab.

@@ -61,7 +61,6 @@ fn perfect_maestro_runs_pass() {
         "hang-1-unit",
         "mho-power-off",
         "downlink-down",
-        "timing-downlink",
     ];
     for name in names {
         passes(&run(&format!("maestro/{name}"), Mutant::None));
@@ -78,7 +77,7 @@ fn perfect_elasticxl_runs_pass() {
 #[test]
 fn every_checker_says_something() {
     let mut said: std::collections::BTreeSet<&str> = std::collections::BTreeSet::new();
-    for name in ["maestro/timing-kill", "elasticxl/general-hide-nat"] {
+    for name in ["maestro/member-kill", "elasticxl/general-hide-nat"] {
         let mut run = run(name, Mutant::None);
         run.lab.group.rules.retain(|rule| !rule.accept);
         run.scenario.kernel_transfers = true;
@@ -138,9 +137,9 @@ fn a_known_gap_reads_true() {
 
 #[test]
 fn a_slow_convergence_breaks_its_bar() {
-    let good = run("maestro/timing-kill", Mutant::None);
+    let good = run("maestro/member-kill", Mutant::None);
     passes(&good);
-    let mut tight = run("maestro/timing-kill", Mutant::None);
+    let mut tight = run("maestro/member-kill", Mutant::None);
     tight.scenario.expect.convergence_units = Some(3.0);
     caught(&tight.judge(), "convergence-bar");
     let stall = Fact::Stall { who: "sgm-1-01".to_owned(), late: 26 * MS };
