@@ -94,12 +94,9 @@ impl ClusterMember {
             return;
         }
         author.resend = Some(now + pause);
-        if !self.held.is_sound() {
-            // Two nodes would hold different matrices of one generation.
-            self.check_matrix(now);
-            return;
-        }
-        let Some(matrix) = &self.held.matrix else { return };
+        // Altered since it was proposed, it would be a second matrix of the same generation.
+        self.check_matrix(now);
+        let (Some(author), Some(matrix)) = (&mut self.author, &self.held.matrix) else { return };
         let everybody = matrix
             .admitted
             .iter()

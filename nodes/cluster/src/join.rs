@@ -22,7 +22,7 @@ pub(crate) const ALTERED: &str = "its matrix was altered in memory";
 impl ClusterMember {
     /// Stops owning, forwarding, answering and authoring; comes back in the next life, by joining.
     pub(crate) fn fence(&mut self, reason: &str, now: Instant) {
-        if self.fenced && self.state != MemberState::Ready && self.state != MemberState::Syncing {
+        if self.is_out() {
             return;
         }
         self.give_up_role();
@@ -43,15 +43,15 @@ impl ClusterMember {
         }
     }
 
-    /// Stood still: whatever this life was promised meanwhile, a Prepare in the backlog may count it, others have gone on.
-    pub(crate) fn stood_still(&mut self, now: Instant) {
-        self.start_over("stood still for over 2.5 units", now);
+    /// Fenced, and not on its way in.
+    const fn is_out(&self) -> bool {
+        self.fenced && !matches!(self.state, MemberState::Ready | MemberState::Syncing)
     }
 
     /// What this life accepted or was admitted by counts no more, whether it serves or not: others would wait for it for ever
     /// if it went on under the same name.
-    fn start_over(&mut self, reason: &str, now: Instant) {
-        if self.fenced && !matches!(self.state, MemberState::Ready | MemberState::Syncing) {
+    pub(crate) fn start_over(&mut self, reason: &str, now: Instant) {
+        if self.is_out() {
             self.give_up_role();
             self.next_life();
         } else {

@@ -161,7 +161,8 @@ impl ClusterMember {
             && now.since(sent) > self.unit * 5 / 2
             && !self.config.ablations.no_self_fence
         {
-            self.stood_still(now);
+            // Whatever this life was promised meanwhile, a Prepare in the backlog may count it, others have gone on.
+            self.start_over("stood still for over 2.5 units", now);
         }
         let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
         if late > self.unit / 2 {

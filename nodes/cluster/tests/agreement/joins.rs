@@ -8,6 +8,23 @@ use scalebed_topologies::lab::Architecture;
 
 use crate::world::{Machine, UNIT, World, booted, config_of, ms, sgm};
 
+/// Of a member that shows this generation, and hears nobody.
+fn heartbeat(world: &World, state: MemberState, shown: Generation) -> Heartbeat {
+    Heartbeat {
+        sent: world.now.0,
+        heard: Vec::new(),
+        state,
+        reason: None,
+        config: 7,
+        accepted: shown,
+        digest: 1,
+        activated: shown,
+        admitted: Vec::new(),
+        smo: false,
+        downlinks_down: Vec::new(),
+    }
+}
+
 #[test]
 fn boot_makes_generation_one_with_everybody() {
     for (architecture, members) in [(Architecture::Maestro, 4), (Architecture::ElasticXl, 3)] {
@@ -76,17 +93,9 @@ fn a_boot_goes_above_every_generation_that_was_heard() {
             incarnation: Incarnation(256),
             to: None,
             body: Body::Heartbeat(Heartbeat {
-                sent: world.now.0,
-                heard: Vec::new(),
-                state: MemberState::Active,
-                reason: None,
-                config: 7,
-                accepted: Generation { counter: 600, ..held },
-                digest: 1,
                 activated: held,
-                admitted: Vec::new(),
                 smo: true,
-                downlinks_down: Vec::new(),
+                ..heartbeat(&world, MemberState::Active, Generation { counter: 600, ..held })
             }),
         };
         let now = world.now;
@@ -125,16 +134,7 @@ fn a_request_to_join_that_came_while_it_was_admitted_does_not_let_an_ended_life_
     // Its last heartbeat took the long way.
     let beat = said(Body::Heartbeat(Heartbeat {
         sent: now.0,
-        heard: Vec::new(),
-        state: MemberState::Ready,
-        reason: None,
-        config: 7,
-        accepted: world.member(1).accepted(),
-        digest: 1,
-        activated: world.member(1).accepted(),
-        admitted: Vec::new(),
-        smo: false,
-        downlinks_down: Vec::new(),
+        ..heartbeat(&world, MemberState::Ready, world.member(1).accepted())
     }));
     let now = world.now;
     world.hand(sgm(1), 0, &beat, now);
@@ -164,17 +164,9 @@ fn a_pending_member_that_was_admitted_and_left_out_again_comes_in_with_its_next_
         incarnation: Incarnation(256),
         to: None,
         body: Body::Heartbeat(Heartbeat {
-            sent: world.now.0,
-            heard: Vec::new(),
-            state: MemberState::Active,
-            reason: None,
-            config: 7,
-            accepted: Generation { counter, ..held },
-            digest: 1,
-            activated: Generation { counter, ..held },
             admitted: world.member(1).admitted().to_vec(),
             smo: true,
-            downlinks_down: Vec::new(),
+            ..heartbeat(&world, MemberState::Active, Generation { counter, ..held })
         }),
     };
     let (older, newer, now) = (beat(6), beat(8), world.now);
