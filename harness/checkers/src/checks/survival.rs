@@ -6,7 +6,7 @@ use scalebed_record::record::SurvivalRow;
 use scalebed_record::traffic::TcpReport;
 use scalebed_record::{Shape, Verdict};
 
-use super::{Said, measure};
+use super::{Said, measure, tester};
 use crate::Checker;
 use crate::events::{Fate, Happening, Prediction, Victim};
 use crate::evidence::{Evidence, MS};
@@ -35,6 +35,10 @@ impl Checker for Survival {
 
 fn event(evidence: &Evidence<'_>, happening: &Happening) -> Verdict {
     let (rows, wrong) = rows(evidence, happening);
+    // Rounds that are few because they were not sent are not the cluster's doing; a reset is, and so is who survived.
+    let unsent = evidence.report.and_then(tester::skipped_too_much);
+    let (silent, wrong): (Vec<_>, Vec<_>) = wrong.into_iter().partition(|surprise| unsent.is_some() && surprise.silent);
+    let doubt = unsent.zip(silent.first()).map(|(unsent, first)| format!("{}, but {unsent}", first.text));
     let judged: u32 = rows.iter().map(|row| row.connections).sum();
     let words: Vec<String> = rows
         .iter()
@@ -52,9 +56,18 @@ fn event(evidence: &Evidence<'_>, happening: &Happening) -> Verdict {
     };
     Said::of(&format!("survival-{}", happening.index + 1), "each connection as predicted")
         .value(format!("{}: {}", happening.text, words.join("; ")))
-        .fail_if(wrong)
+        .fail_if(wrong.into_iter().map(|surprise| surprise.text).collect())
+        .invalid_if(doubt)
         .invalid_if(vacuous)
         .done()
+}
+
+/// A connection that did not come out as predicted, in words.
+#[derive(Debug)]
+pub(crate) struct Surprise {
+    /// All there is against it is that rounds are missing.
+    silent: bool,
+    text: String,
 }
 
 /// What should have been seen to judge, and was not: a connection of the victim's, and each state that was dealt.
@@ -91,7 +104,7 @@ type Class = (bool, bool, State);
 type Counts = [u32; 4];
 
 /// Survival by class, and what did not come as predicted.
-pub(crate) fn rows(evidence: &Evidence<'_>, happening: &Happening) -> (Vec<SurvivalRow>, Vec<String>) {
+pub(crate) fn rows(evidence: &Evidence<'_>, happening: &Happening) -> (Vec<SurvivalRow>, Vec<Surprise>) {
     let mut classes: BTreeMap<Class, Counts> = BTreeMap::new();
     if matches!(happening.victim, Victim::Member(..)) && evidence.report.is_some_and(|report| !report.tcp.is_empty()) {
         classes.extend(every_class().map(|class| (class, [0; 4])));
@@ -136,15 +149,15 @@ fn every_class() -> impl Iterator<Item = Class> {
     all.filter(|(_, younger, state)| *younger || *state != State::Handshaking)
 }
 
-/// What came of a connection and was not predicted, in words.
+/// What came of a connection and was not predicted.
 fn surprise(
     happening: &Happening,
     tcp: &TcpReport,
     prediction: &Prediction,
     state: State,
     survived: bool,
-) -> Option<String> {
-    let end = match (prediction.fate, survived) {
+) -> Option<Surprise> {
+    let words = match (prediction.fate, survived) {
         (Fate::Survives, false) if tcp.reset > 0 => "was reset",
         (Fate::Survives, false) => "stands still",
         (Fate::Lost, true) => "survived",
@@ -153,7 +166,8 @@ fn surprise(
     let begun = if state == State::Handshaking { tcp.opened } else { tcp.established };
     let age = happening.at.saturating_sub(begun) as f64 / MS as f64;
     let owned = if prediction.owned { "its owner failed" } else { "its owner lives" };
-    Some(format!("flow {}, {age:.0} ms old, {}, {owned}: {end}", tcp.flow, state.name()))
+    let text = format!("flow {}, {age:.0} ms old, {}, {owned}: {words}", tcp.flow, state.name());
+    Some(Surprise { silent: !survived && tcp.reset == 0 && !tcp.broken, text })
 }
 
 /// The direction whose packets go on: of one half closed, the server's alone.

@@ -39,8 +39,8 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         *worst_late as f64 / MS as f64
     );
     let missing = missing(evidence);
-    let reason = if numbers::share(*skipped, sent + skipped) > SKIPPED_SHARE {
-        Some(format!("the generator skipped {skipped} of {} packets", sent + skipped))
+    let reason = if let Some(reason) = skipped_too_much(report) {
+        Some(reason)
     } else if *p99_late > LATE {
         Some(format!("the generator was late: p99 {:.2} ms", *p99_late as f64 / MS as f64))
     } else if *receive_drops > 0 {
@@ -57,6 +57,13 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         None
     };
     said.value(value).invalid_if(reason).done()
+}
+
+/// Why what did not arrive says nothing: it may not have been sent.
+pub(crate) fn skipped_too_much(report: &GeneratorReport) -> Option<String> {
+    let all = report.sent + report.skipped;
+    let over = numbers::share(report.skipped, all) > SKIPPED_SHARE;
+    over.then(|| format!("the generator skipped {} of {all} packets", report.skipped))
 }
 
 /// Client packets of UDP flows depend on nobody: all that were not skipped must have been offered.
