@@ -11,10 +11,14 @@ use crate::evidence::MS;
 use crate::{Judgement, invariants};
 
 mod cluster;
+mod tester;
 mod units;
 mod wire;
 
 use cluster::{Mutant, Run, START, WARM_UP, run, stray};
+
+/// When the member is killed.
+const EVENT: u64 = START + WARM_UP + 5_500 * MS;
 
 fn outcomes(judgement: &Judgement) -> BTreeMap<&str, &Outcome> {
     judgement.verdicts.iter().map(|verdict| (verdict.check.as_str(), &verdict.outcome)).collect()
@@ -143,7 +147,7 @@ fn a_slow_convergence_breaks_its_bar() {
     tight.scenario.expect.convergence_units = Some(3.0);
     caught(&tight.judge(), "convergence-bar");
     let stall = Fact::Stall { who: "sgm-1-01".to_owned(), late: 26 * MS };
-    tight.history.entries.push(Entry { at: START, fact: stall });
+    tight.history.entries.push(Entry { at: EVENT + 100 * MS, fact: stall });
     invalid(&tight.judge(), "convergence-bar");
 }
 
@@ -305,7 +309,7 @@ fn a_tester_that_was_not_fit_makes_the_run_invalid() {
     invalid(&open, "ledger");
     let skipped = change(|fact| {
         if let Fact::Generator(report) = fact {
-            report.skipped = report.sent / 100;
+            report.skipped = report.sent / 15;
         }
     });
     invalid(&skipped, "tester");
@@ -410,7 +414,6 @@ fn says(judgement: &Judgement, words: &str) {
 
 #[test]
 fn idle_half_closed_and_handshaking_connections_that_stop_fail_by_their_state() {
-    const EVENT: u64 = START + WARM_UP + 5_500 * MS;
     const FOREVER: i64 = 60_000;
     // Idle: silent for the last second.
     let mut idle = one_in_state(27, |_| ());

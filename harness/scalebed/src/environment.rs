@@ -43,8 +43,52 @@ pub fn describe(lab_text: &str, scenario_text: &str) -> BTreeMap<String, String>
     about
 }
 
+/// CPU time of this machine so far, in clock ticks: what its host gave to others, and all (`/proc/stat`, `man 5 proc`).
+#[derive(Clone, Copy, Debug)]
+pub struct CpuTime {
+    stolen: u64,
+    all: u64,
+}
+
+impl CpuTime {
+    /// `None`: not told here.
+    #[must_use]
+    pub fn now() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let line = stat.lines().next()?.strip_prefix("cpu ")?;
+        let ticks: Vec<u64> = line.split_whitespace().map_while(|field| field.parse().ok()).collect();
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests are counted within user.
+        Some(Self { stolen: *ticks.get(7)?, all: ticks.iter().take(8).sum() })
+    }
+
+    /// What the host took since then, percent of all CPU time.
+    #[must_use]
+    pub fn stolen_since(self, before: Self) -> f64 {
+        let (stolen, all) = (self.stolen.saturating_sub(before.stolen), self.all.saturating_sub(before.all));
+        if all == 0 { 0.0 } else { stolen as f64 * 100.0 / all as f64 }
+    }
+}
+
 fn cpu_model() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));
     line.and_then(|line| line.split_once(": ")).map_or_else(|| "unknown".to_owned(), |(_, model)| model.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CpuTime;
+
+    #[test]
+    fn stolen_time_is_a_share_of_all_but_guests() {
+        let at = |line: &str| CpuTime::parse(line).expect("a line of /proc/stat");
+        let before = at("cpu  100 0 100 700 0 0 0 100 50 0\ncpu0 1 2 3");
+        let after = at("cpu  150 0 150 780 0 0 0 120 99 0");
+        assert!((after.stolen_since(before) - 10.0).abs() < 1e-9);
+        assert!(before.stolen_since(before).abs() < 1e-9);
+        assert!(CpuTime::parse("intr 1").is_none() && CpuTime::parse("").is_none());
+    }
 }

@@ -8,7 +8,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use scalebed_record::{Fact, History, Outcome, Record};
 
 use crate::driver::{self, Settings};
-use crate::environment;
+use crate::environment::{self, CpuTime};
 use crate::exit::{self, Failure};
 use crate::files::Loaded;
 use crate::journals;
@@ -20,6 +20,8 @@ use crate::world::sim::Sim;
 
 /// Runs that a stall of the machine made invalid may be repeated so often, every attempt printed.
 const REPEATS: u32 = 2;
+/// What the host of this machine took, in a report's environment.
+const STOLEN: &str = "stolen by the host";
 
 /// Where a scenario runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -110,7 +112,9 @@ pub fn repeated(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<Judg
             return Ok(judged);
         }
         attempt += 1;
-        println!("invalid: the machine stalled; attempt {} of {}", attempt + 1, REPEATS + 1);
+        let stolen = judged.record.environment.get(STOLEN).map(|share| format!(" (its host took {share})"));
+        let stolen = stolen.unwrap_or_default();
+        println!("invalid: the machine stalled{stolen}; attempt {} of {}", attempt + 1, REPEATS + 1);
     }
 }
 
@@ -162,7 +166,9 @@ fn in_world(
     progress: &mut Progress,
 ) -> Result<(Judged, bool), Failure> {
     let name = world.name();
+    let before = CpuTime::now();
     let ran = driver::drive(world, &loaded.lab, &loaded.scenario, request.settings, &mut |phase| progress.say(phase))?;
+    let after = CpuTime::now();
     if ran.interrupted {
         // A second Ctrl-C ends everything at once: the lifeline does the rest.
         let _unblocked_or_not = stop_signals().thread_unblock();
@@ -173,6 +179,10 @@ fn in_world(
     let input = ran.input(&loaded.lab, &loaded.scenario, name, request.settings.seed);
     let mut record = scalebed_checkers::judge(&input).record;
     environment::sign(&mut record, loaded, started, &request.command);
+    if let (Where::Netns, Some((before, after))) = (request.world, before.zip(after)) {
+        let stolen = format!("{:.1} % of the CPU time of the run", after.stolen_since(before));
+        record.environment.insert(STOLEN.to_owned(), stolen);
+    }
     journals::keep_if_failed(dir.path(), &mut record)
         .map_err(|error| Failure::new(exit::BUG, format!("journals: {error}")))?;
     let report = dir.write_report(&record).map_err(|error| Failure::new(exit::BUG, format!("report: {error}")))?;

@@ -11,7 +11,7 @@ use crate::events::{EDGE, Happening, Victim};
 use crate::evidence::{Evidence, MS};
 use crate::numbers::quantile;
 
-/// A loop that ran later than this makes a timing bar invalid, ns.
+/// A loop that ran later than this while an event was detected and repaired makes a timing bar invalid, ns.
 const STALL: u64 = 25 * MS;
 
 /// Width of a bin of rate-derived convergence, ns.
@@ -23,7 +23,7 @@ const RESTORED: f64 = 0.95;
 #[derive(Clone, Copy, Debug)]
 struct Gap {
     flow: usize,
-    /// Loss-derived, ms.
+    /// Loss-derived, ms: slots lost, and slots that the generator skipped between two that were lost.
     loss: f64,
     /// From the last unimpaired packet before to the first after, ms.
     gap: f64,
@@ -33,6 +33,9 @@ struct Gap {
     detected: f64,
     /// One probe interval, ms.
     interval: f64,
+    /// How long the generator skipped this probe's slots before the first loss, and after the last one, ms: so much later
+    /// than in truth `converged` may read, never earlier.
+    blind: [f64; 2],
     /// Losses without a delivered packet in between.
     whole: bool,
 }
@@ -46,6 +49,8 @@ pub(crate) struct Measured {
     pub first_ms: Option<f64>,
     /// Full convergence, ms.
     pub full_ms: Option<f64>,
+    /// No less than this in truth, ms: without what the generator skipped.
+    pub least_ms: f64,
     /// Loss-derived: median and max, ms.
     pub loss_ms: Option<(f64, f64)>,
     /// Gap-based: median and max, ms.
@@ -117,21 +122,32 @@ fn gap(evidence: &Evidence<'_>, happening: &Happening, flow: usize, side: usize,
     let before = offered(0..first as usize).next_back().map(|journey| journey.offered);
     let after = offered(last as usize + 1..journeys.len()).next().map(|journey| journey.offered);
     let end = after.unwrap_or(at(last));
-    let delivered = journeys[first as usize..=last as usize].iter().any(|journey| journey.delivered != 0);
+    let within = &journeys[first as usize..=last as usize];
+    let delivered = within.iter().any(|journey| journey.delivered != 0);
+    // A generator that stood still sent nothing in these slots: taps at its own cables say so.
+    let skipped = within.iter().filter(|journey| journey.offered == 0).count();
+    let slots = if delivered { lost.len() } else { lost.len() + skipped };
+    let blind = |from, to| (ms(from, to) - interval).max(0.0);
     Gap {
         flow,
-        loss: lost.len() as f64 * interval,
+        loss: slots as f64 * interval,
         gap: ms(before.unwrap_or(at(first)), end),
         converged: ms(happening.at, end),
         detected: ms(happening.at, at(first)),
         interval,
+        blind: [
+            before.map_or(0.0, |before| blind(before, at(first))),
+            after.map_or(0.0, |after| blind(at(last), after)),
+        ],
         whole: !delivered && before.is_some() && after.is_some(),
     }
 }
 
 fn summarise(measured: &mut Measured, gaps: &[Gap]) {
     measured.impaired = gaps.len();
-    measured.interval_ms = gaps.iter().map(|gap| gap.interval).fold(0.0, f64::max);
+    let most = |of: fn(&Gap) -> f64| gaps.iter().map(of).fold(0.0, f64::max);
+    measured.interval_ms = most(|gap| gap.interval + gap.blind[1]);
+    measured.least_ms = most(|gap| gap.converged - gap.blind[1]);
     if gaps.is_empty() {
         return;
     }
@@ -157,8 +173,9 @@ fn summarise(measured: &mut Measured, gaps: &[Gap]) {
         detected[0]
     );
     for gap in gaps {
-        // One loss period: n packets lost are a gap of n + 1 intervals.
-        if gap.whole && (gap.gap - gap.loss).abs() > 2.0 * gap.interval {
+        // One loss period: n packets lost are a gap of n + 1 intervals, and of what was skipped around them.
+        let seen = gap.gap - gap.blind[0] - gap.blind[1];
+        if gap.whole && (seen - gap.loss).abs() > 2.0 * gap.interval {
             let text = format!("flow {}: loss-derived {:.1} ms, gap {:.1} ms", gap.flow, gap.loss, gap.gap);
             measured.disagree.push(text);
         }
@@ -291,11 +308,7 @@ impl Checker for Bar {
         };
         let measured = measure(evidence, happening);
         let full = measured.full_ms.unwrap_or(0.0);
-        let stall = evidence.input.history.entries.iter().find_map(|entry| match &entry.fact {
-            Fact::Stall { who, late } if *late > STALL => Some((who, *late)),
-            _ => None,
-        });
-        let stalled = stall.map(|(who, late)| format!("{who} ran {:.1} ms late", late as f64 / MS as f64));
+        let stalled = stalled(evidence, happening, full.max(limit));
         let value = format!("{full:.1} ms, {:.2} units", full / unit);
         let said = said.value(value).accuracy(format!("+-{:.1} ms", measured.interval_ms));
         if stalled.is_some() {
@@ -304,6 +317,25 @@ impl Checker for Bar {
         let over = if full > limit { vec![format!("{}: {full:.1} ms", happening.text)] } else { Vec::new() };
         let kill = matches!(happening.action, Action::Kill(_) | Action::PowerOff(_) | Action::Hang { .. });
         let unseen = (kill && measured.impaired == 0).then(|| "no probe was hurt".to_owned());
+        if !over.is_empty() && measured.least_ms <= limit {
+            let reason = format!("over it only by what the generator skipped: at least {:.1} ms", measured.least_ms);
+            return vec![said.invalid_if(Some(reason)).done()];
+        }
         vec![said.fail_if(over).invalid_if(unseen).done()]
     }
+}
+
+/// A loop that stood still while the event was detected and repaired: from the silence that counts as death before it,
+/// to `ms` after it. What stood still outside of that can't have moved the number.
+fn stalled(evidence: &Evidence<'_>, happening: &Happening, ms: f64) -> Option<String> {
+    let group = &evidence.lab().group;
+    let from = happening.at.saturating_sub(u64::from(group.dead_units) * u64::from(group.unit_ms) * MS);
+    let to = happening.after.saturating_add((ms * MS as f64) as u64);
+    evidence.input.history.entries.iter().find_map(|entry| match &entry.fact {
+        // It was noticed when it was over.
+        Fact::Stall { who, late } if *late > STALL && entry.at >= from && entry.at.saturating_sub(*late) <= to => {
+            Some(format!("{who} ran {:.1} ms late", *late as f64 / MS as f64))
+        }
+        _ => None,
+    })
 }

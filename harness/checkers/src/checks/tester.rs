@@ -7,8 +7,11 @@ use super::Said;
 use crate::evidence::{Evidence, MS};
 use crate::{Checker, numbers};
 
-/// Skipped packets beyond this share of all make a run invalid: a resolution of one probe interval can't be promised.
-const SKIPPED_SHARE: f64 = 0.001;
+/// Skipped packets beyond this share of all make a run invalid: that is not the load that was declared. What is skipped
+/// near an event makes that event's own verdict say less, see [`super::convergence`].
+const SKIPPED_SHARE: f64 = 0.05;
+/// From this share on, rounds that are missing may be missing because they were not sent.
+const DOUBT_SHARE: f64 = 0.001;
 /// The 99th percentile of lateness may be this, ns: one probe interval at 200 packets a second.
 const LATE: u64 = 5 * MS;
 /// An event whose instant is known no better than this is no event, ns.
@@ -39,8 +42,8 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         *worst_late as f64 / MS as f64
     );
     let missing = missing(evidence);
-    let reason = if let Some(reason) = skipped_too_much(report) {
-        Some(reason)
+    let reason = if skipped_share(report) > SKIPPED_SHARE {
+        Some(skipped_words(report))
     } else if *p99_late > LATE {
         Some(format!("the generator was late: p99 {:.2} ms", *p99_late as f64 / MS as f64))
     } else if *receive_drops > 0 {
@@ -61,9 +64,15 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
 
 /// Why what did not arrive says nothing: it may not have been sent.
 pub(crate) fn skipped_too_much(report: &GeneratorReport) -> Option<String> {
-    let all = report.sent + report.skipped;
-    let over = numbers::share(report.skipped, all) > SKIPPED_SHARE;
-    over.then(|| format!("the generator skipped {} of {all} packets", report.skipped))
+    (skipped_share(report) > DOUBT_SHARE).then(|| skipped_words(report))
+}
+
+fn skipped_share(report: &GeneratorReport) -> f64 {
+    numbers::share(report.skipped, report.sent + report.skipped)
+}
+
+fn skipped_words(report: &GeneratorReport) -> String {
+    format!("the generator skipped {} of {} packets", report.skipped, report.sent + report.skipped)
 }
 
 /// Client packets of UDP flows depend on nobody: all that were not skipped must have been offered.

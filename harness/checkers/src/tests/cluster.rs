@@ -44,6 +44,8 @@ pub enum Mutant {
     AlteredOnTheWay,
     CollidingPorts,
     HurtOther,
+    /// Not the cluster: the generator stood still, from and to, ns.
+    Silent(u64, u64),
 }
 
 pub struct Run {
@@ -92,6 +94,7 @@ pub struct Cluster {
     pub observations: Vec<Observation>,
     pub sent: u64,
     pub segment: u64,
+    pub skipped: u64,
     pub nat: Option<IpAddr>,
 }
 
@@ -129,6 +132,7 @@ impl Cluster {
             observations,
             sent: 0,
             segment: 0,
+            skipped: 0,
             nat,
         }
     }
@@ -142,7 +146,7 @@ impl Cluster {
             let tcp = self.flow(flow, spec);
             report.tcp.extend(tcp);
         }
-        report.sent = self.sent;
+        (report.sent, report.skipped) = (self.sent, self.skipped);
         let end = START + schedule.end + 2_000 * MS;
         self.beats(&mut history, end);
         self.observations.sort_by_key(|seen| seen.at);
@@ -380,6 +384,10 @@ impl Cluster {
                 let direction = [Direction::Forward, Direction::Reverse][side];
                 let Some(due) = spec.due(direction, sequence) else { continue };
                 let mut at = START + due + 30_000;
+                if matches!(self.mutant, Mutant::Silent(from, to) if (from..to).contains(&at)) {
+                    self.skipped += 1;
+                    continue;
+                }
                 let probe = Probe {
                     flow: u32::try_from(flow).unwrap(),
                     direction,

@@ -35,6 +35,8 @@ pub struct Sim {
     generator: Option<Rc<RefCell<Generator>>>,
     wrap: Wrap,
     port_down: Duration,
+    /// When the generator stands still, from and to: ns after the schedule's start, later made the run's clock.
+    stalls: Vec<(u64, u64)>,
 }
 
 impl Sim {
@@ -61,7 +63,7 @@ impl Sim {
             let tap = TapId::new(u16::try_from(cable.0).unwrap_or(u16::MAX), at_b);
             sink.borrow_mut().see(tap, at.0, u32::try_from(frame.bytes().len()).unwrap_or(u32::MAX), frame.bytes());
         }));
-        Self { lab: lab.clone(), fabric, collector, generator: None, wrap, port_down: PORT_DOWN }
+        Self { lab: lab.clone(), fabric, collector, generator: None, wrap, port_down: PORT_DOWN, stalls: Vec::new() }
     }
 
     /// Whoever is switched off loses all its ports in the same instant: exploration looks for what follows, not for how
@@ -70,6 +72,28 @@ impl Sim {
     pub const fn at_once(mut self) -> Self {
         self.port_down = Duration::ZERO;
         self
+    }
+
+    /// The tester itself stands still, from and to, ns after the schedule's start, each to 1 ms (F32): what a shared machine
+    /// does. No verdict may fail for it.
+    #[must_use]
+    pub fn with_stalls(mut self, stalls: Vec<(u64, u64)>) -> Self {
+        self.stalls = stalls;
+        self
+    }
+
+    /// Stops and wakes the generator by the list of its stalls.
+    fn stall(&mut self) {
+        if self.generator.is_none() || self.stalls.is_empty() {
+            return;
+        }
+        let Some(place) = self.lab.nodes.iter().position(|node| node.kind == NodeKind::Generator) else { return };
+        let now = self.fabric.now().0;
+        if self.stalls.iter().any(|(from, to)| (*from..*to).contains(&now)) {
+            self.fabric.hang(NodeIndex(place));
+        } else {
+            self.fabric.wake(NodeIndex(place));
+        }
     }
 
     /// The fabric, for tests that look closer.
@@ -129,6 +153,7 @@ impl World for Sim {
         while self.fabric.now().0 < until {
             let slice = self.fabric.now() + SLICE;
             self.fabric.run_until(slice.min(Instant(until)));
+            self.stall();
             let told = self.fabric.take_events();
             if !told.is_empty() {
                 let told = told.into_iter().map(|(at, node, event)| Told { at: at.0, node: node.0, event });
@@ -202,6 +227,8 @@ impl World for Sim {
         let place = place.ok_or_else(|| Failure::new(exit::BUG, "the lab has no generator"))?;
         let generator = Rc::new(RefCell::new(Generator::new(config.clone())));
         self.generator = Some(Rc::clone(&generator));
+        let start = config.schedule.start;
+        self.stalls.iter_mut().for_each(|(from, to)| (*from, *to) = (*from + start, *to + start));
         self.fabric.restart(NodeIndex(place), Box::new(Shared(generator)));
         Ok(())
     }

@@ -1,0 +1,39 @@
+//! What is made of a tester that stood still.
+
+use scalebed_record::{Entry, Fact};
+
+use super::cluster::{GAP, Mutant, Run, run};
+use super::{EVENT, invalid, passes};
+use crate::evidence::MS;
+
+#[test]
+fn a_stall_outside_of_the_repair_does_not_touch_the_bar() {
+    let mut run = run("maestro/member-kill", Mutant::None);
+    let late = |at| Entry { at, fact: Fact::Stall { who: "sgm-1-01".to_owned(), late: 40 * MS } };
+    run.history.entries.extend([late(EVENT - 400 * MS), late(EVENT + 600 * MS)]);
+    passes(&run);
+    run.history.entries.push(late(EVENT + 480 * MS));
+    invalid(&run.judge(), "convergence-bar");
+}
+
+#[test]
+fn what_a_generator_skipped_is_neither_lost_nor_repaired() {
+    let silent =
+        |from: u64, ms: u64| run("maestro/member-kill", Mutant::Silent(EVENT + from * MS, EVENT + (from + ms) * MS));
+    let row = |run: &Run| passes(run).record.faults[0].clone();
+    // Inside of the gap these packets would have been lost: the gap reads as it is.
+    let (loss, gap) = (row(&silent(100, 60)).loss_derived_ms.unwrap(), GAP as f64 / MS as f64);
+    assert!((loss.0 - gap).abs() <= 10.0 && (loss.1 - gap).abs() <= 10.0, "{loss:?}");
+    // At its end nobody knows when it ended: at the latest when the generator was back, and the accuracy says so.
+    let late = silent(340, 60);
+    let full = row(&late).full_ms.unwrap();
+    assert!((400.0..=411.0).contains(&full), "{full}");
+    let judgement = late.judge();
+    let bar = judgement.verdicts.iter().find(|verdict| verdict.check == "convergence-bar").unwrap();
+    assert!(["+-60.0 ms", "+-70.0 ms"].contains(&bar.accuracy.as_str()), "{bar:?}");
+    // Over the bar, but perhaps for that alone.
+    invalid(&silent(340, 130).judge(), "convergence-bar");
+    // Before the event: nothing.
+    assert!(row(&silent(0, 0)).full_ms.unwrap() <= 360.0);
+    passes(&silent(1_000, 200));
+}

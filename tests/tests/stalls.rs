@@ -1,0 +1,92 @@
+//! A tester that stands still (F32) may make a run invalid. It never makes one fail, and it never makes a mutant pass.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use rayon::prelude::*;
+use scalebed_cluster::Ablations;
+use scalebed_harness::driver::{self, Settings};
+use scalebed_harness::files;
+use scalebed_harness::world::sim::{Sim, Wrap};
+use scalebed_record::{Outcome, Record};
+use scalebed_tests::complaints;
+use scalebed_tests::mutants::{Fault, Mutant};
+
+const MS: u64 = 1_000_000;
+/// No scenario here is longer.
+const LENGTH: u64 = 25_000 * MS;
+
+/// Stalls as a shared machine has them: of 2 to 60 ms, up to seventy in a run; and one longer, anywhere.
+fn stalls() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    let short = prop::collection::vec((0..LENGTH, 2 * MS..60 * MS), 5..70);
+    (short, 0..LENGTH, 10 * MS..800 * MS).prop_map(|(mut all, from, long)| {
+        all.push((from, long));
+        all.into_iter().map(|(from, long)| (from, from + long)).collect()
+    })
+}
+
+fn judged(scenario: &str, seed: u64, wrap: Wrap, stalls: Vec<(u64, u64)>) -> Record {
+    let mut loaded = files::scenario(scenario).expect("a shipped scenario");
+    loaded.scenario.traffic.population = 240;
+    let mut world = Sim::with(&loaded.lab, seed, wrap).with_stalls(stalls);
+    let settings = Settings { seed, ablations: Ablations::default() };
+    let ran = driver::drive(&mut world, &loaded.lab, &loaded.scenario, settings, &mut |_| {}).expect("a run");
+    let input = ran.input(&loaded.lab, &loaded.scenario, "sim", seed);
+    scalebed_checkers::judge(&input).record
+}
+
+/// So many lists of stalls, the same ones each time.
+fn drawn(count: usize) -> Vec<Vec<(u64, u64)>> {
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+    );
+    (0..count).map(|_| stalls().new_tree(&mut runner).expect("stalls").current()).collect()
+}
+
+#[test]
+fn a_tester_that_stalls_never_makes_a_run_fail() {
+    let scenarios = [
+        "maestro/member-kill",
+        "elasticxl/member-kill",
+        "elasticxl/pivot-kill",
+        "maestro/downlink-down",
+        "maestro/hang-1-unit",
+        "maestro/general-hide-nat",
+    ];
+    let drawn = drawn(2);
+    let cases: Vec<_> =
+        scenarios.iter().flat_map(|name| (1u64..).zip(&drawn).map(move |(seed, list)| (*name, seed, list))).collect();
+    let outcomes: Vec<String> = cases
+        .into_par_iter()
+        .map(|(name, seed, list)| {
+            let record = judged(name, seed, Box::new(|_, engine| engine), list.clone());
+            assert_ne!(record.outcome(), "fail", "{name}, seed {seed}, {list:?}:\n{}", complaints(&record));
+            let tester =
+                record.verdicts.iter().find(|verdict| verdict.check == "tester").expect("a verdict on the tester");
+            assert!(!tester.value.contains(" 0 skipped"), "nothing was skipped: {}", tester.value);
+            println!("{name}, seed {seed}: {}, {}", record.outcome(), tester.value);
+            record.outcome().to_owned()
+        })
+        .collect();
+    // Stalls that spoil every run, or none, would say nothing.
+    let passed = outcomes.iter().filter(|outcome| *outcome == "pass").count();
+    println!("{passed} of {} runs pass all the same, the others are invalid", outcomes.len());
+    assert!(passed > 0 && passed < outcomes.len());
+}
+
+#[test]
+fn a_tester_that_stalls_never_makes_a_mutant_pass() {
+    let drawn = drawn(6);
+    drawn.into_par_iter().for_each(|list| {
+        let drops: Wrap =
+            Box::new(
+                |name, engine| {
+                    if name == "sgm-1-03" { Box::new(Mutant::new(engine, Fault::DropOneIn(2_000))) } else { engine }
+                },
+            );
+        let record = judged("maestro/steady", 1, drops, list.clone());
+        let loss = record.verdicts.iter().find(|verdict| verdict.check == "loss").expect("a verdict on loss");
+        assert!(matches!(loss.outcome, Outcome::Fail(_)), "{list:?}:\n{}", complaints(&record));
+    });
+}
