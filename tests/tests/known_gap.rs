@@ -10,7 +10,7 @@ use std::time::Duration;
 use scalebed_checkers::observe::observe;
 use scalebed_frame::signature::{Class, Direction};
 use scalebed_frame::{Mac, NetworkId};
-use scalebed_netns::{NsId, ProcessSpec, Sandbox, Stack, TapSpec, Taps, VethEnd, monotonic};
+use scalebed_netns::{Awake, NsId, ProcessSpec, Sandbox, Stack, TapSpec, Taps, VethEnd, monotonic};
 use scalebed_record::TapId;
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_tests::{needs_root, programs};
@@ -99,6 +99,7 @@ fn netns_a_known_gap_reads_true() {
 /// Whether the gap read true, or what did not, and how many packets the generator skipped.
 fn a_known_gap() -> (Result<(), String>, u64) {
     let place = tempfile::tempdir().expect("a temporary directory");
+    let _awake = Awake::keep();
     let mut sandbox = Sandbox::create(place.path()).expect("a sandbox");
     let ns = sandbox.namespace("generator").expect("a namespace");
     cable(&mut sandbox, ns);

@@ -11,6 +11,7 @@
 //! All calls block. They must not be made on a tokio worker thread: netlink runs on a small runtime inside.
 //! All `unsafe` is in the module `sys`.
 
+mod awake;
 mod clock;
 mod enter;
 mod error;
@@ -24,6 +25,7 @@ mod scratch;
 mod sys;
 mod taps;
 
+pub use awake::Awake;
 pub use clock::monotonic;
 pub use enter::{Entry, receive};
 pub use error::Error;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use scalebed_netns::Awake;
 use scalebed_record::{Fact, History, Outcome, Record};
 
 use crate::driver::{self, Settings};
@@ -166,6 +167,7 @@ fn in_world(
     progress: &mut Progress,
 ) -> Result<(Judged, bool), Failure> {
     let name = world.name();
+    let awake = matches!(request.world, Where::Netns).then(Awake::keep);
     let before = CpuTime::now();
     let ran = driver::drive(world, &loaded.lab, &loaded.scenario, request.settings, &mut |phase| progress.say(phase))?;
     let after = CpuTime::now();
@@ -179,9 +181,13 @@ fn in_world(
     let input = ran.input(&loaded.lab, &loaded.scenario, name, request.settings.seed);
     let mut record = scalebed_checkers::judge(&input).record;
     environment::sign(&mut record, loaded, started, &request.command);
-    if let (Where::Netns, Some((before, after))) = (request.world, before.zip(after)) {
-        let stolen = format!("{:.1} % of the CPU time of the run", after.stolen_since(before));
-        record.environment.insert(STOLEN.to_owned(), stolen);
+    if let Some(awake) = awake {
+        let words = awake.map_or_else(|error| format!("no: {error}"), |_| "yes".to_owned());
+        record.environment.insert("CPUs kept awake".to_owned(), words);
+        if let Some((before, after)) = before.zip(after) {
+            let stolen = format!("{:.1} % of the CPU time of the run", after.stolen_since(before));
+            record.environment.insert(STOLEN.to_owned(), stolen);
+        }
     }
     journals::keep_if_failed(dir.path(), &mut record)
         .map_err(|error| Failure::new(exit::BUG, format!("journals: {error}")))?;
