@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::Command;
 
 use scalebed_tests::worlds::{self, Ran};
-use scalebed_tests::{complaints, needs_root, programs, simulate};
+use scalebed_tests::{complaints, needs_root, programs};
 
 /// A scenario passes in the simulated world.
 fn sim(scenario: &str) {
     let place = tempfile::tempdir().expect("a temporary directory");
-    let judged = simulate(scenario, &place.path().join("run"));
-    assert_eq!(judged.record.outcome(), "pass", "{scenario}\n{}", complaints(&judged.record));
+    let ran = simulated(scenario, 1, place.path());
+    assert_eq!(ran.record.outcome(), "pass", "{scenario}\n{}", complaints(&ran.record));
 }
 
 /// A scenario passes in namespaces: real processes, taps, kernel stamps.

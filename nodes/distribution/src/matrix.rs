@@ -15,31 +15,34 @@ use siphasher::sip::SipHasher24;
 /// Digest over generation and content: equal matrices have equal digests on every machine.
 #[must_use]
 pub fn digest(matrix: &Matrix) -> u64 {
-    let mut hasher = SipHasher24::new();
-    let member = |hasher: &mut SipHasher24, member: MemberId| hasher.write(&[member.site, member.number]);
-    let generation = |hasher: &mut SipHasher24, generation: Generation| {
-        hasher.write(&generation.counter.to_be_bytes());
-        hasher.write(&[generation.author.site, generation.author.number]);
-        hasher.write(&generation.incarnation.0.to_be_bytes());
+    // One write of all bytes: the hash is the same as of many small ones, at a fraction of the time.
+    let mut bytes = Vec::with_capacity(64 + 32 * (matrix.admitted.len() + matrix.buckets.len()));
+    let member = |bytes: &mut Vec<u8>, member: MemberId| bytes.extend([member.site, member.number]);
+    let generation = |bytes: &mut Vec<u8>, generation: Generation| {
+        bytes.extend(generation.counter.to_be_bytes());
+        bytes.extend([generation.author.site, generation.author.number]);
+        bytes.extend(generation.incarnation.0.to_be_bytes());
     };
-    generation(&mut hasher, matrix.generation);
+    generation(&mut bytes, matrix.generation);
     for admitted in &matrix.admitted {
-        member(&mut hasher, admitted.member);
-        hasher.write(&admitted.incarnation.0.to_be_bytes());
+        member(&mut bytes, admitted.member);
+        bytes.extend(admitted.incarnation.0.to_be_bytes());
     }
-    hasher.write(b"|");
+    bytes.push(b'|');
     for (mho, incarnation) in &matrix.orchestrators {
-        hasher.write(&[mho.0]);
-        hasher.write(&incarnation.0.to_be_bytes());
+        bytes.push(mho.0);
+        bytes.extend(incarnation.0.to_be_bytes());
     }
-    hasher.write(b"|");
+    bytes.push(b'|');
     for bucket in &matrix.buckets {
-        member(&mut hasher, bucket.owner);
+        member(&mut bytes, bucket.owner);
         for other in [bucket.backup, bucket.previous] {
-            member(&mut hasher, other.unwrap_or(MemberId::new(0, 0)));
+            member(&mut bytes, other.unwrap_or(MemberId::new(0, 0)));
         }
-        generation(&mut hasher, bucket.moved);
+        generation(&mut bytes, bucket.moved);
     }
+    let mut hasher = SipHasher24::new();
+    hasher.write(&bytes);
     hasher.finish()
 }
 
