@@ -7,12 +7,14 @@ pub mod worlds;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use scalebed_harness::driver::Settings;
-use scalebed_harness::files;
+use scalebed_harness::driver::{self, Settings};
+use scalebed_harness::files::{self, Loaded};
 use scalebed_harness::run::{self, Judged, Request, Where};
 use scalebed_harness::rundir::RunDir;
+use scalebed_harness::world::sim::Sim;
 use scalebed_netns::Recorded;
 use scalebed_record::Record;
+use scalebed_topologies::Lab;
 
 /// The release programs that `make build` puts there: what users run is what is tested.
 #[must_use]
@@ -46,6 +48,33 @@ pub fn nothing_left(run: &Path, what: &str) -> bool {
         assert!(Instant::now() < deadline, "{what}: left after 2 s: {left:?}");
         std::thread::yield_now();
     }
+}
+
+/// Whether tests go as far as tier soak takes them (`SCALEBED_TIER=soak`).
+#[must_use]
+pub fn soak() -> bool {
+    std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak")
+}
+
+/// Whether a program is here; where it is not, says by name that a test could not run.
+#[must_use]
+pub fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|path| path.join(program).exists());
+    if !found {
+        println!("skipped: {program}: it is not installed");
+    }
+    found
+}
+
+/// Runs a scenario in a simulated world whose nodes may be another lab's, and judges it by the true lab.
+///
+/// # Panics
+/// The run could not be made.
+#[must_use]
+pub fn judged(world: &mut Sim, nodes: &Lab, loaded: &Loaded, settings: Settings) -> Record {
+    let ran = driver::drive(world, nodes, &loaded.scenario, settings, &mut |_| {}).expect("a run");
+    scalebed_checkers::judge(&ran.input(&loaded.lab, &loaded.scenario, "sim", settings.seed)).record
 }
 
 /// Runs a shipped scenario in the simulated world and judges it.

@@ -4,6 +4,7 @@ use scalebed_engine::{Engine, Frame, Input, Instant, Output, PortIndex};
 use scalebed_frame::rewrite::{self, End};
 use scalebed_frame::shim::TO_UPLINK;
 use scalebed_frame::{Kind, MemberId, NetworkId, NodeId, Shim, View, mac};
+use scalebed_harness::world::sim::Wrap;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,20 @@ impl<E: Engine> Mutant<E> {
         }
         Some((port, frame))
     }
+}
+
+/// Every engine as it is.
+#[must_use]
+pub fn as_it_is() -> Wrap {
+    Box::new(|_, engine| engine)
+}
+
+/// A fault around every node whose name starts so.
+#[must_use]
+pub fn around(prefix: &'static str, fault: impl Fn(&str) -> Fault + 'static) -> Wrap {
+    Box::new(move |name, engine| -> Box<dyn Engine> {
+        if name.starts_with(prefix) { Box::new(Mutant::new(engine, fault(name))) } else { engine }
+    })
 }
 
 impl<E: Engine> Engine for Mutant<E> {

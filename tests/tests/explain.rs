@@ -15,7 +15,7 @@ use scalebed_topologies::scenario::Overrides;
 
 /// Flows of a mode; `SCALEBED_TIER=soak` takes 10,000.
 fn flows() -> u32 {
-    if std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak") { 10_000 } else { 2_000 }
+    if scalebed_tests::soak() { 10_000 } else { 2_000 }
 }
 
 /// The member that a tap sits at, if it is one.

@@ -39,11 +39,10 @@ fn the_corpus_holds() {
 /// Each fault alone on each role; every fifth case here, all of them in tier soak and in `scalebed explore`.
 #[test]
 fn no_single_fault_violates_an_invariant() {
-    let soak = std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak");
     for name in LABS {
         let lab = lab(name);
         let alone = cases::systematic(&lab).into_iter().filter(|case| case.stage == "alone");
-        let some: Vec<Case> = alone.step_by(if soak { 1 } else { 5 }).collect();
+        let some: Vec<Case> = alone.step_by(if scalebed_tests::soak() { 1 } else { 5 }).collect();
         some.into_par_iter().for_each(|case| {
             let trial = trial::run(&lab, &case, Ablations::default()).expect("a run");
             assert!(trial.violations.is_empty(), "{name} {:?}: {:#?}", case.faults, trial.violations);

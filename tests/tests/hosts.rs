@@ -10,7 +10,7 @@ use scalebed_harness::files;
 use scalebed_harness::world::World as _;
 use scalebed_harness::world::netns::{Netns, Places};
 use scalebed_netns::{Process, ProcessSpec};
-use scalebed_tests::{needs_root, programs};
+use scalebed_tests::{installed, needs_root, programs};
 
 /// No command here takes longer.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -50,15 +50,6 @@ impl Bench<'_> {
         };
         read("out") + &read("err")
     }
-}
-
-fn installed(program: &str) -> bool {
-    let found =
-        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|path| path.join(program).exists());
-    if !found {
-        println!("skipped: {program}: it is not installed");
-    }
-    found
 }
 
 fn works_through(scenario: &str) {

@@ -11,7 +11,7 @@ use scalebed_tests::{needs_root, nothing_left, programs};
 
 /// Random instants in tier test; `SCALEBED_TIER=soak` takes 200.
 fn instants() -> u32 {
-    if std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak") { 200 } else { 20 }
+    if scalebed_tests::soak() { 200 } else { 20 }
 }
 
 /// Runs beside each other: nothing is measured here, and a busy machine spreads the instants over more of the set-up.

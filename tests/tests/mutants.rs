@@ -1,16 +1,16 @@
 //! Every mutant makes a run FAIL by the right checker: the evidence that green means something.
 
 use scalebed_cluster::Ablations;
-use scalebed_engine::{Engine, PortIndex};
+use scalebed_engine::PortIndex;
 use scalebed_frame::{DistributionMode, MemberId, NetworkId};
-use scalebed_harness::driver::{self, Settings};
+use scalebed_harness::driver::Settings;
 use scalebed_harness::files;
 use scalebed_harness::replay::{self, End};
 use scalebed_harness::run::{self, Request, Where};
 use scalebed_harness::rundir::RunDir;
 use scalebed_harness::world::sim::{Sim, Wrap};
 use scalebed_record::{Outcome, Record};
-use scalebed_tests::mutants::{Fault, Mutant};
+use scalebed_tests::mutants::{Fault, around, as_it_is};
 use scalebed_tests::{complaints, needs_root, programs};
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{NetworkRole, PortRole};
@@ -22,20 +22,7 @@ fn judged(scenario: &str, mutate: impl Fn(&mut Lab), wrap: Wrap, ablations: Abla
     mutate(&mut nodes);
     let mut world = Sim::with(&nodes, 1, wrap);
     let settings = Settings { seed: 1, ablations };
-    let ran = driver::drive(&mut world, &nodes, &loaded.scenario, settings, &mut |_| {}).expect("a run");
-    let input = ran.input(&loaded.lab, &loaded.scenario, "sim", 1);
-    scalebed_checkers::judge(&input).record
-}
-
-fn as_it_is() -> Wrap {
-    Box::new(|_, engine| engine)
-}
-
-/// A fault around every node whose name starts so.
-fn around(prefix: &'static str, fault: impl Fn(&str) -> Fault + 'static) -> Wrap {
-    Box::new(move |name, engine| -> Box<dyn Engine> {
-        if name.starts_with(prefix) { Box::new(Mutant::new(engine, fault(name))) } else { engine }
-    })
+    scalebed_tests::judged(&mut world, &nodes, &loaded, settings)
 }
 
 /// The run fails, and this checker is among those that say so.

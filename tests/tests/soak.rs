@@ -19,8 +19,7 @@ fn resident() -> usize {
 /// million.
 #[test]
 fn soak_a_connection_is_small_in_a_group_of_14() {
-    let soak = std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak");
-    let connections = if soak { 1_000_000 } else { 50_000 };
+    let connections = if scalebed_tests::soak() { 1_000_000 } else { 50_000 };
     let mut group = Group::boot(&crowd::lab(14), connections);
     let before = resident();
     let began = std::time::Instant::now();

@@ -2,15 +2,14 @@
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rayon::prelude::*;
-use scalebed_cluster::Ablations;
-use scalebed_harness::driver::{self, Settings};
+use scalebed_harness::driver::Settings;
 use scalebed_harness::files;
 use scalebed_harness::world::sim::{Sim, Wrap};
 use scalebed_record::{Outcome, Record};
-use scalebed_tests::complaints;
-use scalebed_tests::mutants::{Fault, Mutant};
+use scalebed_tests::mutants::{Fault, around, as_it_is};
+use scalebed_tests::{complaints, soak};
 
 const MS: u64 = 1_000_000;
 /// No scenario here is longer.
@@ -29,18 +28,14 @@ fn judged(scenario: &str, seed: u64, wrap: Wrap, stalls: Vec<(u64, u64)>) -> Rec
     let mut loaded = files::scenario(scenario).expect("a shipped scenario");
     loaded.scenario.traffic.population = 240;
     let mut world = Sim::with(&loaded.lab, seed, wrap).with_stalls(stalls);
-    let settings = Settings { seed, ablations: Ablations::default() };
-    let ran = driver::drive(&mut world, &loaded.lab, &loaded.scenario, settings, &mut |_| {}).expect("a run");
-    let input = ran.input(&loaded.lab, &loaded.scenario, "sim", seed);
-    scalebed_checkers::judge(&input).record
+    let settings = Settings { seed, ..Settings::default() };
+    scalebed_tests::judged(&mut world, &loaded.lab, &loaded, settings)
 }
 
 /// So many lists of stalls, the same ones each time.
 fn drawn(count: usize) -> Vec<Vec<(u64, u64)>> {
-    let mut runner = TestRunner::new_with_rng(
-        Config::default(),
-        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
-    );
+    let always_the_same = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(Config::default(), always_the_same);
     (0..count).map(|_| stalls().new_tree(&mut runner).expect("stalls").current()).collect()
 }
 
@@ -55,14 +50,13 @@ fn a_tester_that_stalls_never_makes_a_run_fail() {
         "maestro/general-hide-nat",
     ];
     // More of them in tier soak.
-    let soak = std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak");
-    let drawn = drawn(if soak { 24 } else { 1 });
+    let drawn = drawn(if soak() { 24 } else { 1 });
     let cases: Vec<_> =
         scenarios.iter().flat_map(|name| (1u64..).zip(&drawn).map(move |(seed, list)| (*name, seed, list))).collect();
     let outcomes: Vec<String> = cases
         .into_par_iter()
         .map(|(name, seed, list)| {
-            let record = judged(name, seed, Box::new(|_, engine| engine), list.clone());
+            let record = judged(name, seed, as_it_is(), list.clone());
             assert_ne!(record.outcome(), "fail", "{name}, seed {seed}, {list:?}:\n{}", complaints(&record));
             let tester =
                 record.verdicts.iter().find(|verdict| verdict.check == "tester").expect("a verdict on the tester");
@@ -81,12 +75,7 @@ fn a_tester_that_stalls_never_makes_a_run_fail() {
 fn a_tester_that_stalls_never_makes_a_mutant_pass() {
     let drawn = drawn(3);
     drawn.into_par_iter().for_each(|list| {
-        let drops: Wrap =
-            Box::new(
-                |name, engine| {
-                    if name == "sgm-1-03" { Box::new(Mutant::new(engine, Fault::DropOneIn(2_000))) } else { engine }
-                },
-            );
+        let drops = around("sgm-1-03", |_| Fault::DropOneIn(2_000));
         let record = judged("maestro/steady", 1, drops, list.clone());
         let loss = record.verdicts.iter().find(|verdict| verdict.check == "loss").expect("a verdict on loss");
         assert!(matches!(loss.outcome, Outcome::Fail(_)), "{list:?}:\n{}", complaints(&record));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nix::sys::utsname::uname;
+use scalebed_netns::Awake;
 use scalebed_record::Record;
 
 use crate::files::Loaded;
@@ -43,17 +44,45 @@ pub fn describe(lab_text: &str, scenario_text: &str) -> BTreeMap<String, String>
     about
 }
 
+/// What the host of this machine took, in a report's environment.
+pub const STOLEN: &str = "stolen by the host";
+
+/// The machine while a run in namespaces is on: its CPUs are kept awake, and what its host takes is counted.
+#[derive(Debug)]
+pub struct Machine {
+    awake: std::io::Result<Awake>,
+    before: Option<CpuTime>,
+}
+
+impl Machine {
+    /// From now on.
+    #[must_use]
+    pub fn watch() -> Self {
+        Self { awake: Awake::keep(), before: CpuTime::now() }
+    }
+
+    /// The run is over; what a report says of it.
+    #[must_use]
+    pub fn told(self) -> BTreeMap<String, String> {
+        let awake = self.awake.map_or_else(|error| format!("no: {error}"), |_| "yes".to_owned());
+        let stolen = self.before.zip(CpuTime::now()).map(|(before, after)| {
+            let share = after.stolen_since(before);
+            (STOLEN.to_owned(), format!("{share:.1} % of the CPU time of the run"))
+        });
+        [("CPUs kept awake".to_owned(), awake)].into_iter().chain(stolen).collect()
+    }
+}
+
 /// CPU time of this machine so far, in clock ticks: what its host gave to others, and all (`/proc/stat`, `man 5 proc`).
 #[derive(Clone, Copy, Debug)]
-pub struct CpuTime {
+struct CpuTime {
     stolen: u64,
     all: u64,
 }
 
 impl CpuTime {
     /// `None`: not told here.
-    #[must_use]
-    pub fn now() -> Option<Self> {
+    fn now() -> Option<Self> {
         Self::parse(&std::fs::read_to_string("/proc/stat").ok()?)
     }
 
@@ -65,8 +94,7 @@ impl CpuTime {
     }
 
     /// What the host took since then, percent of all CPU time.
-    #[must_use]
-    pub fn stolen_since(self, before: Self) -> f64 {
+    fn stolen_since(self, before: Self) -> f64 {
         let (stolen, all) = (self.stolen.saturating_sub(before.stolen), self.all.saturating_sub(before.all));
         if all == 0 { 0.0 } else { stolen as f64 * 100.0 / all as f64 }
     }

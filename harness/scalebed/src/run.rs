@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use scalebed_netns::Awake;
 use scalebed_record::{Fact, History, Outcome, Record};
 
 use crate::driver::{self, Settings};
-use crate::environment::{self, CpuTime};
+use crate::environment::{self, Machine, STOLEN};
 use crate::exit::{self, Failure};
 use crate::files::Loaded;
 use crate::journals;
@@ -21,8 +20,6 @@ use crate::world::sim::Sim;
 
 /// Runs that a stall of the machine made invalid may be repeated so often, every attempt printed.
 const REPEATS: u32 = 2;
-/// What the host of this machine took, in a report's environment.
-const STOLEN: &str = "stolen by the host";
 
 /// Where a scenario runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -167,10 +164,9 @@ fn in_world(
     progress: &mut Progress,
 ) -> Result<(Judged, bool), Failure> {
     let name = world.name();
-    let awake = matches!(request.world, Where::Netns).then(Awake::keep);
-    let before = CpuTime::now();
+    let machine = matches!(request.world, Where::Netns).then(Machine::watch);
     let ran = driver::drive(world, &loaded.lab, &loaded.scenario, request.settings, &mut |phase| progress.say(phase))?;
-    let after = CpuTime::now();
+    let machine = machine.map(Machine::told);
     if ran.interrupted {
         // A second Ctrl-C ends everything at once: the lifeline does the rest.
         let _unblocked_or_not = stop_signals().thread_unblock();
@@ -181,14 +177,7 @@ fn in_world(
     let input = ran.input(&loaded.lab, &loaded.scenario, name, request.settings.seed);
     let mut record = scalebed_checkers::judge(&input).record;
     environment::sign(&mut record, loaded, started, &request.command);
-    if let Some(awake) = awake {
-        let words = awake.map_or_else(|error| format!("no: {error}"), |_| "yes".to_owned());
-        record.environment.insert("CPUs kept awake".to_owned(), words);
-        if let Some((before, after)) = before.zip(after) {
-            let stolen = format!("{:.1} % of the CPU time of the run", after.stolen_since(before));
-            record.environment.insert(STOLEN.to_owned(), stolen);
-        }
-    }
+    record.environment.extend(machine.into_iter().flatten());
     journals::keep_if_failed(dir.path(), &mut record)
         .map_err(|error| Failure::new(exit::BUG, format!("journals: {error}")))?;
     let report = dir.write_report(&record).map_err(|error| Failure::new(exit::BUG, format!("report: {error}")))?;

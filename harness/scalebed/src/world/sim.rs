@@ -32,7 +32,7 @@ pub struct Sim {
     lab: Lab,
     fabric: Fabric,
     collector: Rc<RefCell<Collector>>,
-    generator: Option<Rc<RefCell<Generator>>>,
+    generator: Option<(NodeIndex, Rc<RefCell<Generator>>)>,
     wrap: Wrap,
     port_down: Duration,
     /// When the generator stands still, from and to: ns after the schedule's start, later made the run's clock.
@@ -84,15 +84,12 @@ impl Sim {
 
     /// Stops and wakes the generator by the list of its stalls.
     fn stall(&mut self) {
-        if self.generator.is_none() || self.stalls.is_empty() {
-            return;
-        }
-        let Some(place) = self.lab.nodes.iter().position(|node| node.kind == NodeKind::Generator) else { return };
+        let Some((place, _)) = &self.generator else { return };
         let now = self.fabric.now().0;
         if self.stalls.iter().any(|(from, to)| (*from..*to).contains(&now)) {
-            self.fabric.hang(NodeIndex(place));
+            self.fabric.hang(*place);
         } else {
-            self.fabric.wake(NodeIndex(place));
+            self.fabric.wake(*place);
         }
     }
 
@@ -226,7 +223,7 @@ impl World for Sim {
         let place = self.lab.nodes.iter().position(|node| node.kind == NodeKind::Generator);
         let place = place.ok_or_else(|| Failure::new(exit::BUG, "the lab has no generator"))?;
         let generator = Rc::new(RefCell::new(Generator::new(config.clone())));
-        self.generator = Some(Rc::clone(&generator));
+        self.generator = Some((NodeIndex(place), Rc::clone(&generator)));
         let start = config.schedule.start;
         self.stalls.iter_mut().for_each(|(from, to)| (*from, *to) = (*from + start, *to + start));
         self.fabric.restart(NodeIndex(place), Box::new(Shared(generator)));
@@ -281,7 +278,7 @@ impl World for Sim {
             evidence.history.entries.push(Entry { at, fact });
         }
         evidence.history.entries.push(Entry { at, fact: Fact::TapDrops { frames: 0 } });
-        if let Some(generator) = &self.generator {
+        if let Some((_, generator)) = &self.generator {
             let fact = Fact::Generator(generator.borrow().report());
             evidence.history.entries.push(Entry { at, fact });
         }
