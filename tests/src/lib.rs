@@ -15,6 +15,7 @@ use scalebed_harness::world::sim::Sim;
 use scalebed_netns::Recorded;
 use scalebed_record::Record;
 use scalebed_topologies::Lab;
+use worlds::Ran;
 
 /// The release programs that `make build` puts there: what users run is what is tested.
 #[must_use]
@@ -72,9 +73,10 @@ pub fn installed(program: &str) -> bool {
 /// # Panics
 /// The run could not be made.
 #[must_use]
-pub fn judged(world: &mut Sim, nodes: &Lab, loaded: &Loaded, settings: Settings) -> Record {
+pub fn judged(world: &mut Sim, nodes: &Lab, loaded: &Loaded, settings: Settings) -> Ran {
     let ran = driver::drive(world, nodes, &loaded.scenario, settings, &mut |_| {}).expect("a run");
-    scalebed_checkers::judge(&ran.input(&loaded.lab, &loaded.scenario, "sim", settings.seed)).record
+    let record = scalebed_checkers::judge(&ran.input(&loaded.lab, &loaded.scenario, "sim", settings.seed)).record;
+    Ran { record, history: ran.evidence.history.entries }
 }
 
 /// Runs a shipped scenario in the simulated world and judges it.

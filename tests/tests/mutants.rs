@@ -22,7 +22,7 @@ fn judged(scenario: &str, mutate: impl Fn(&mut Lab), wrap: Wrap, ablations: Abla
     mutate(&mut nodes);
     let mut world = Sim::with(&nodes, 1, wrap);
     let settings = Settings { seed: 1, ablations };
-    scalebed_tests::judged(&mut world, &nodes, &loaded, settings)
+    scalebed_tests::judged(&mut world, &nodes, &loaded, settings).record
 }
 
 /// The run fails, and this checker is among those that say so.

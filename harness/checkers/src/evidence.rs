@@ -160,12 +160,14 @@ impl<'a> Evidence<'a> {
         })
     }
 
-    /// The member that processed a flow's packets just before `at`.
+    /// The member that processed the newest of a flow's packets that had arrived by `at`, whichever way it went: of a
+    /// connection closed one way, the other way alone tells where it is.
     pub(crate) fn owner_before(&self, flow: usize, at: u64) -> Option<u8> {
-        (0..2).find_map(|side| {
-            let sequence = self.last_arrived(flow, side, at)?;
-            Some(self.journey(flow, side, sequence).owner).filter(|&owner| owner != NOBODY)
-        })
+        let newest = |side| {
+            let journey = self.journey(flow, side, self.last_arrived(flow, side, at)?);
+            (journey.owner != NOBODY).then_some((journey.delivered, journey.owner))
+        };
+        (0..2).filter_map(newest).max().map(|(_, owner)| owner)
     }
 
     /// A packet's path in words, for people who look for what went wrong.

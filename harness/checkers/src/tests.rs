@@ -11,6 +11,7 @@ use crate::evidence::MS;
 use crate::{Judgement, invariants};
 
 mod cluster;
+mod owners;
 mod tester;
 mod units;
 mod wire;

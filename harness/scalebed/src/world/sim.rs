@@ -82,6 +82,13 @@ impl Sim {
         self
     }
 
+    /// Where the next of the stalls begins or ends, or `until`.
+    fn next_edge(&self, until: u64) -> u64 {
+        let now = self.fabric.now().0;
+        let edges = self.stalls.iter().flat_map(|(from, to)| [*from, *to]);
+        edges.filter(|edge| *edge > now).fold(until, u64::min)
+    }
+
     /// Stops and wakes the generator by the list of its stalls.
     fn stall(&mut self) {
         let Some((place, _)) = &self.generator else { return };
@@ -148,9 +155,9 @@ impl World for Sim {
 
     fn advance(&mut self, until: u64) -> Result<Woken, Failure> {
         while self.fabric.now().0 < until {
-            let slice = self.fabric.now() + SLICE;
-            self.fabric.run_until(slice.min(Instant(until)));
             self.stall();
+            let slice = self.fabric.now() + SLICE;
+            self.fabric.run_until(slice.min(Instant(self.next_edge(until))));
             let told = self.fabric.take_events();
             if !told.is_empty() {
                 let told = told.into_iter().map(|(at, node, event)| Told { at: at.0, node: node.0, event });
