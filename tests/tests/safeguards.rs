@@ -66,9 +66,9 @@ impl Bench {
             });
         let cable = cable.expect("a cable");
         let from_a = usize::from(self.loaded.lab.cables[cable].a.node) == self.node(from);
-        let rule = if cut { scalebed_cable::Rule::Cut } else { scalebed_cable::Rule::Plain };
+        let rules = scalebed_cable::Rules { cut, ..scalebed_cable::Rules::default() };
         let mut settings = scalebed_cable::Settings::default();
-        *(if from_a { &mut settings.to_b } else { &mut settings.to_a }) = rule;
+        *(if from_a { &mut settings.to_b } else { &mut settings.to_a }) = rules;
         self.sim.fabric().set_cable(CableIndex(cable), settings);
     }
 

@@ -70,14 +70,20 @@ pub enum Fact {
         /// Frames at the tap of end a.
         got_out_a: u64,
     },
-    /// Frames that a cable's rule took, by whoever carries the rule out.
+    /// Frames that a cable's rules took, and those that they made two of, by whoever carries the rules out.
     Taken {
         /// The cable's index in the lab.
         cable: u16,
-        /// From end a to end b.
+        /// Taken from end a to end b.
         a_to_b: u64,
-        /// From end b to end a.
+        /// Taken from end b to end a.
         b_to_a: u64,
+        /// Doubled from end a to end b.
+        #[serde(default)]
+        doubled_a_to_b: u64,
+        /// Doubled from end b to end a.
+        #[serde(default)]
+        doubled_b_to_a: u64,
     },
     /// Frames that a tap's socket dropped: the run can't be judged if there are any.
     TapDrops {

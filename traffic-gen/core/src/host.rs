@@ -319,7 +319,7 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    use scalebed_fabric::{Fabric, Rule, Settings};
+    use scalebed_fabric::{Fabric, Rules, Settings};
 
     use super::*;
 
@@ -364,9 +364,9 @@ mod tests {
         let whole = Fetched { bytes: BYTES, intact: true, complete: true, reset: false };
         assert_eq!(fetch(Settings::default(), 200), whole);
         // Lost segments are sent again until all are there.
-        let lossy = Settings::both_ways(Rule::Loss { per_million: 20_000 });
+        let lossy = Settings::both_ways(Rules::loss(20_000));
         assert_eq!(fetch(lossy, 60_000), whole);
-        assert!(!fetch(Settings::both_ways(Rule::Cut), 1_000).complete);
+        assert!(!fetch(Settings::both_ways(Rules::cut()), 1_000).complete);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex};
-use scalebed_fabric::{CableIndex, Fabric, Keep, NodeIndex, Rule, Settings};
+use scalebed_fabric::{CableIndex, Fabric, Keep, NodeIndex, Rules, Settings};
 use scalebed_frame::signature::{Class, Direction, Signature};
 use scalebed_frame::view::{ACK, Arp, FIN, Network, PSH, RST, SYN, Transport};
 use scalebed_frame::{Flow, Mac, NetworkId, Protocol, View, build, build::Envelope};
@@ -320,7 +320,7 @@ fn a_flow_closes_where_its_next_request_would_have_been() {
 #[test]
 fn what_a_lossy_cable_loses_of_tcp_is_sent_again_until_every_round_is_whole() {
     let flows = (0..20).map(|number| flow(FlowKind::Tcp, number, 10, 100 * MS, 3_000 * MS)).collect();
-    let settings = Settings::both_ways(Rule::Loss { per_million: 50_000 });
+    let settings = Settings::both_ways(Rules::loss(50_000));
     let mut bench = Bench::new(config(4_000 * MS, flows), settings);
     bench.run_to_ms(8_000);
     let report = bench.report();
@@ -526,7 +526,7 @@ fn same_schedule_same_bytes() {
         flows.extend((10..20).map(|number| flow(FlowKind::Udp, number, 10, 100 * MS, 900 * MS)));
         let mut config = config(900 * MS, flows);
         config.schedule.run = seed;
-        let mut bench = Bench::new(config, Settings::both_ways(Rule::Loss { per_million: 100_000 }));
+        let mut bench = Bench::new(config, Settings::both_ways(Rules::loss(100_000)));
         bench.run_to_ms(4_000);
         assert!(bench.fabric.ledger(CableIndex(0)).put_in_a > 200);
         bench.fabric.outputs_digest()

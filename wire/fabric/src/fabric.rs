@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use scalebed_cable::{Direction, Settings, decide};
+use scalebed_cable::{Direction, Fate, Line, Settings, flip};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex};
 use scalebed_frame::render;
 
@@ -37,15 +37,21 @@ pub struct Ledger {
     pub put_in_b: u64,
     /// Frames that came out at end a.
     pub got_out_a: u64,
-    /// Frames that the cable's rule took on the way to end b.
+    /// Frames that the cable's rules took on the way to end b.
     pub lost_to_b: u64,
     /// The same on the way to end a.
     pub lost_to_a: u64,
+    /// Frames that the cable's rules made two of on the way to end b.
+    pub doubled_to_b: u64,
+    /// The same on the way to end a.
+    pub doubled_to_a: u64,
 }
 
 pub(crate) struct Cable {
     pub(crate) ends: [(usize, u16); 2],
     pub(crate) settings: Settings,
+    /// To end b, to end a.
+    pub(crate) lines: [Line; 2],
     pub(crate) cut: bool,
     pub(crate) carrier: bool,
     pub(crate) ledger: Ledger,
@@ -113,7 +119,8 @@ impl Fabric {
             end.cable = Some((cable, at_b));
         }
         let ends = [(a.0.0, a.1.0), (b.0.0, b.1.0)];
-        self.cables.push(Cable { ends, settings, cut: false, carrier: false, ledger: Ledger::default() });
+        let lines = [Direction::ToB, Direction::ToA].map(|way| Line::new(self.seed, cable as u64, way));
+        self.cables.push(Cable { ends, settings, lines, cut: false, carrier: false, ledger: Ledger::default() });
         self.settle_carrier(cable);
         CableIndex(cable)
     }
@@ -284,24 +291,34 @@ impl Fabric {
         }
     }
 
-    fn transmit(&mut self, node: usize, port: PortIndex, frame: Frame) {
+    fn transmit(&mut self, node: usize, port: PortIndex, mut frame: Frame) {
         let end = self.nodes[node].ports.get(usize::from(port.0)).and_then(|port| port.cable);
         let Some((index, from_b)) = end.filter(|&(cable, _)| self.cables[cable].carrier) else {
             self.nodes[node].losses.unsent += 1;
             return;
         };
-        let cable = &mut self.cables[index];
-        let put_in = if from_b { &mut cable.ledger.put_in_b } else { &mut cable.ledger.put_in_a };
-        let direction = if from_b { Direction::ToA } else { Direction::ToB };
-        let decision = decide(self.seed, index as u64, &cable.settings, direction, *put_in);
+        let Cable { settings, lines, ledger, .. } = &mut self.cables[index];
+        let (direction, put_in, lost, doubled) = if from_b {
+            (Direction::ToA, &mut ledger.put_in_b, &mut ledger.lost_to_a, &mut ledger.doubled_to_a)
+        } else {
+            (Direction::ToB, &mut ledger.put_in_a, &mut ledger.lost_to_b, &mut ledger.doubled_to_b)
+        };
         *put_in += 1;
-        match decision.deliver_after {
-            Some(delay) => {
+        match lines[usize::from(from_b)].offer(settings.way(direction), self.now.0, frame.bytes().len()) {
+            Fate::Passes { after, twice, corrupt, .. } => {
+                if let Some(drawn) = corrupt {
+                    flip(frame.bytes_mut(), drawn);
+                }
+                if twice {
+                    *doubled += 1;
+                    let what = Happening::Deliver { cable: narrow(index), to_b: !from_b, frame: frame.clone() };
+                    self.queue.plan(self.now + after, what);
+                }
                 let what = Happening::Deliver { cable: narrow(index), to_b: !from_b, frame };
-                self.queue.plan(self.now + delay, what);
+                self.queue.plan(self.now + after, what);
             }
-            None => {
-                *(if from_b { &mut cable.ledger.lost_to_a } else { &mut cable.ledger.lost_to_b }) += 1;
+            Fate::Lost(_) => {
+                *lost += 1;
                 if self.keep.transcript {
                     self.write_line(index, !from_b, "lost: ", &frame);
                 }

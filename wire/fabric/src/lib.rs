@@ -18,7 +18,7 @@ mod record;
 pub use fabric::{CableIndex, Deliver, Fabric, Ledger, NodeIndex};
 pub use node::{Losses, Process};
 pub use record::Keep;
-pub use scalebed_cable::{DEFAULT_DELAY, Rule, Settings};
+pub use scalebed_cable::{DEFAULT_DELAY, Rules, Settings};
 
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use scalebed_cable::{Burst, Direction, Fate, Line, Rate, Reorder};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, replay};
 
-use crate::{Fabric, Keep, Ledger, NodeIndex, Process, Rule, Settings};
+use crate::{Fabric, Keep, Ledger, NodeIndex, Process, Rules, Settings};
 
 const P0: PortIndex = PortIndex(0);
 
@@ -303,7 +304,7 @@ fn frames_of_one_instant_keep_their_order() {
 
 #[test]
 fn the_transcript_shows_what_came_out_and_what_was_lost() {
-    let mut bench = Bench::started(Settings { to_b: Rule::Cut, ..Settings::default() });
+    let mut bench = Bench::started(Settings { to_b: Rules::cut(), ..Settings::default() });
     bench.fabric.keep(Keep { transcript: true, ..Keep::default() });
     bench.run_to_us(1_500);
     bench.fabric.set_cable(crate::CableIndex(0), Settings::default());
@@ -318,7 +319,7 @@ fn the_transcript_shows_what_came_out_and_what_was_lost() {
 
 #[test]
 fn losses_on_a_cable_are_those_that_its_rule_decides() {
-    let settings = Settings::both_ways(Rule::Loss { per_million: 300_000 });
+    let settings = Settings::both_ways(Rules::loss(300_000));
     let mut bench = Bench::started(settings);
     let seen = Rc::new(RefCell::new(Vec::new()));
     let tap = seen.clone();
@@ -327,10 +328,9 @@ fn losses_on_a_cable_are_those_that_its_rule_decides() {
         tap.borrow_mut().push((at, u64::from(frame.bytes()[15])));
     }));
     bench.run_to_us(200_500);
+    let mut line = Line::new(7, 0, Direction::ToB);
     let expected: Vec<_> = (0..=200)
-        .filter(|&index| {
-            scalebed_cable::decide(7, 0, &settings, scalebed_cable::Direction::ToB, index).deliver_after.is_some()
-        })
+        .filter(|_| matches!(line.offer(&settings.to_b, 0, 60), Fate::Passes { .. }))
         .map(|index| (Instant(index * 1_000_000 + 10_000), index))
         .collect();
     assert_eq!(seen.take(), expected);
@@ -338,10 +338,55 @@ fn losses_on_a_cable_are_those_that_its_rule_decides() {
     assert_eq!(bench.fabric.ledger(crate::CableIndex(0)), Ledger { lost_to_b: 201 - came, ..to_b(201, came) });
 }
 
+/// Everything that a cable can do at once: what comes out, and when, is what its line decides, and the ledger closes.
+#[test]
+fn a_cable_that_does_everything_does_what_its_line_decides() {
+    let rules = Rules {
+        loss: 50_000,
+        burst: Some(Burst { enter: 50_000, leave: 300_000 }),
+        rate: Some(Rate { bits_per_second: 2_000_000, queue_bytes: 300 }),
+        delay: Duration::from_millis(2),
+        jitter: Duration::from_millis(1),
+        reorder: Reorder { per_million: 100_000, by: Duration::from_millis(3) },
+        duplicate: 100_000,
+        ..Rules::default()
+    };
+    let mut bench = Bench::started(Settings { to_b: rules, ..Settings::default() });
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let tap = seen.clone();
+    bench.fabric.on_deliver(Box::new(move |at, _, _, frame| {
+        tap.borrow_mut().push((at, u64::from(frame.bytes()[15]), frame.bytes().len()));
+    }));
+    bench.run_to_us(250_500);
+    let length = seen.borrow()[0].2;
+    let mut line = Line::new(7, 0, Direction::ToB);
+    let (mut lost, mut expected) = (0, Vec::new());
+    for index in 0..=250 {
+        let now = index * 1_000_000;
+        match line.offer(&rules, now, length) {
+            Fate::Lost(_) => lost += 1,
+            Fate::Passes { after, twice, .. } => {
+                (0..=u8::from(twice)).for_each(|_| expected.push((Instant(now) + after, index, length)));
+            }
+        }
+    }
+    let ledger = bench.fabric.ledger(crate::CableIndex(0));
+    let all = ledger.put_in_a + ledger.doubled_to_b - ledger.lost_to_b;
+    assert_eq!((ledger.put_in_a, ledger.lost_to_b), (251, lost));
+    assert_eq!(all, expected.len() as u64);
+    // The last few are on their way.
+    expected.sort();
+    expected.retain(|(at, ..)| at.0 <= 250_500_000);
+    let mut seen = seen.take();
+    seen.sort();
+    assert_eq!(seen, expected);
+    assert_eq!(ledger.got_out_b, expected.len() as u64);
+}
+
 #[test]
 fn same_seed_same_outputs_and_a_journal_gives_them_again() {
     let run = |loss| {
-        let mut bench = bench(Settings::both_ways(Rule::Loss { per_million: loss }));
+        let mut bench = bench(Settings::both_ways(Rules::loss(loss)));
         bench.fabric.keep(Keep { outputs: true, journals: true, ..Keep::default() });
         bench.fabric.start(bench.receiver);
         bench.fabric.start(bench.sender);

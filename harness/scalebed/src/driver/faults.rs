@@ -1,6 +1,6 @@
 //! Faults beside a scenario's own events: broken and mended at their instants.
 
-use scalebed_cable::{Rule, Settings as CableSettings};
+use scalebed_cable::{Rules, Settings as CableSettings};
 use scalebed_topologies::fault::{Fault, Kind, Reach};
 use scalebed_topologies::lab::End;
 
@@ -86,8 +86,7 @@ impl<W: World + ?Sized> Driver<'_, W> {
             let fault = &self.faults[index];
             for (_, settings) in self.bent(fault)?.into_iter().filter(|(bent, _)| *bent == cable) {
                 unplugged |= fault.kind == Kind::Unplug;
-                sum.delay = sum.delay.max(settings.delay);
-                (sum.to_b, sum.to_a) = (worse(sum.to_b, settings.to_b), worse(sum.to_a, settings.to_a));
+                sum = sum.worse(settings);
             }
         }
         Ok((unplugged, sum))
@@ -103,13 +102,13 @@ impl<W: World + ?Sized> Driver<'_, W> {
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
         let at = |end: End| usize::from(end.node) == node;
         let (out, back) = match fault.kind {
-            Kind::Mute => (Rule::Cut, Rule::Plain),
-            Kind::Deafen => (Rule::Plain, Rule::Cut),
-            _ => (Rule::Cut, Rule::Cut),
+            Kind::Mute => (Rules::cut(), Rules::default()),
+            Kind::Deafen => (Rules::default(), Rules::cut()),
+            _ => (Rules::cut(), Rules::cut()),
         };
         let of_node = cables().filter(|(_, cable)| at(cable.a) || at(cable.b)).map(|(index, cable)| {
             let (to_b, to_a) = if at(cable.a) { (out, back) } else { (back, out) };
-            (index, CableSettings { to_b, to_a, ..CableSettings::default() })
+            (index, CableSettings { to_b, to_a })
         });
         Ok(of_node.collect())
     }
@@ -128,31 +127,16 @@ fn unknown(fault: &Fault) -> Stop {
     Failure::new(exit::BUG, format!("the lab has no {}", fault.target)).into()
 }
 
-/// Of two rules the one that lets less pass.
-const fn worse(one: Rule, other: Rule) -> Rule {
-    match (one, other) {
-        (Rule::Cut, _) | (_, Rule::Plain) => one,
-        (_, Rule::Cut) | (Rule::Plain, _) => other,
-        (Rule::Loss { per_million: a }, Rule::Loss { per_million: b }) => {
-            if a > b {
-                one
-            } else {
-                other
-            }
-        }
-    }
-}
-
 /// What a fault does to frames on its cable.
 fn rules(kind: Kind) -> CableSettings {
     match kind {
-        Kind::BlackHole => CableSettings::both_ways(Rule::Cut),
-        Kind::CutToB => CableSettings { to_b: Rule::Cut, ..CableSettings::default() },
-        Kind::CutToA => CableSettings { to_a: Rule::Cut, ..CableSettings::default() },
-        Kind::Loss(percent) => CableSettings::both_ways(Rule::Loss { per_million: u32::from(percent) * 10_000 }),
+        Kind::BlackHole => CableSettings::both_ways(Rules::cut()),
+        Kind::CutToB => CableSettings { to_b: Rules::cut(), ..CableSettings::default() },
+        Kind::CutToA => CableSettings { to_a: Rules::cut(), ..CableSettings::default() },
+        Kind::Loss(percent) => CableSettings::both_ways(Rules::loss(u32::from(percent) * 10_000)),
         Kind::Delay(ms) => {
             let delay = scalebed_cable::DEFAULT_DELAY + std::time::Duration::from_millis(ms.into());
-            CableSettings { delay, ..CableSettings::default() }
+            CableSettings::both_ways(Rules { delay, ..Rules::default() })
         }
         _ => CableSettings::default(),
     }

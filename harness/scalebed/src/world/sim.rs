@@ -274,11 +274,17 @@ impl World for Sim {
         self.fabric.run_until(quiet);
         let at = self.fabric.now().0;
         for cable in 0..self.lab.cables.len() {
-            let Ledger { put_in_a, got_out_b, put_in_b, got_out_a, lost_to_b, lost_to_a } =
-                self.fabric.ledger(CableIndex(cable));
+            let ledger = self.fabric.ledger(CableIndex(cable));
+            let Ledger { put_in_a, got_out_b, put_in_b, got_out_a, .. } = ledger;
             let cable = u16::try_from(cable).unwrap_or(u16::MAX);
-            if lost_to_b + lost_to_a > 0 {
-                let fact = Fact::Taken { cable, a_to_b: lost_to_b, b_to_a: lost_to_a };
+            if ledger.lost_to_b + ledger.lost_to_a + ledger.doubled_to_b + ledger.doubled_to_a > 0 {
+                let fact = Fact::Taken {
+                    cable,
+                    a_to_b: ledger.lost_to_b,
+                    b_to_a: ledger.lost_to_a,
+                    doubled_a_to_b: ledger.doubled_to_b,
+                    doubled_b_to_a: ledger.doubled_to_a,
+                };
                 evidence.history.entries.push(Entry { at, fact });
             }
             let fact = Fact::Ledger { cable, put_in_a, got_out_b, put_in_b, got_out_a };
