@@ -56,7 +56,7 @@ fn works_through(scenario: &str) {
     let place = tempfile::tempdir().expect("a temporary directory");
     let loaded = files::scenario(scenario).expect("a shipped scenario");
     let programs = programs();
-    let places = Places { folder: place.path(), programs: &programs, journals: false, recent: None };
+    let places = Places::of(place.path(), &programs);
     let mut world = Netns::build(&loaded.lab, &places, None).expect("a lab");
     driver::boot(&mut world, &loaded.lab, &loaded.scenario, Settings::default()).expect("a lab in service");
     let mut bench = Bench { world, folder: place.path() };

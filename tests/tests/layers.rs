@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Layers as ARCHITECTURE.md lists them.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("scalebed-frame", 0),
     ("scalebed-cable", 1),
     ("scalebed-engine", 1),
@@ -13,6 +13,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("scalebed-record", 1),
     ("scalebed-fabric", 2),
     ("scalebed-port", 2),
+    ("scalebed-wire", 2),
     ("scalebed-distribution", 2),
     ("scalebed-switch", 2),
     ("scalebed-traffic", 2),
@@ -42,13 +43,14 @@ const NODES: [&str; 7] = [
 ];
 
 /// Crates that do no I/O: what they may use is only what is listed in the workspace as pure.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "scalebed-frame",
     "scalebed-cable",
     "scalebed-engine",
     "scalebed-topologies",
     "scalebed-record",
     "scalebed-fabric",
+    "scalebed-wire",
     "scalebed-distribution",
     "scalebed-switch",
     "scalebed-traffic",

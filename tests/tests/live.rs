@@ -10,7 +10,7 @@ use scalebed_engine::Rng;
 use scalebed_frame::control::{self, Reassembler};
 use scalebed_frame::{NodeId, View};
 use scalebed_netns::HostState;
-use scalebed_tests::{needs_root, nothing_left, programs};
+use scalebed_tests::{installed, needs_root, nothing_left, programs};
 
 /// Random instants in tier test; `SCALEBED_TIER=soak` takes 200.
 fn instants() -> u32 {
@@ -119,7 +119,7 @@ fn netns_a_maestro_lab_from_up_to_down() {
     assert!(status.contains("members 4 / 4 active") && status.contains("SMO"), "{status}");
     user.gets(&["fault", "inject", "kill", "sgm-1-03"]);
     user.is_told(&["fault", "inject", "hang", "sgm-1-03"], 2, "is dead");
-    user.is_told(&["fault", "inject", "black-hole", "mho1--sgm-1-01"], 24, "not supported yet");
+    user.is_told(&["fault", "inject", "black-hole", "mho1--sgm-1-01"], 24, "--wires");
     user.sees(&["kill sgm-1-03", "declares 1_03 dead", "is active"]);
     let status = user.gets(&["status"]);
     assert!(status.contains("members 3 / 4 active") && status.contains("broken: kill sgm-1-03"), "{status}");
@@ -134,6 +134,44 @@ fn netns_a_maestro_lab_from_up_to_down() {
     user.is_told(&["status"], 26, "no lab is up");
     let differences = before.diff(&HostState::capture().expect("the host's state"));
     assert!(differences.is_empty(), "{differences:#?}");
+}
+
+/// Average round trip through the cluster, ms, as `ping` says it; none: nothing came back.
+fn round_trip(user: &User) -> Option<f64> {
+    let args = ["exec", "inside-1", "--", "ping", "-c", "5", "-i", "0.05", "-W", "1", "198.18.1.101"];
+    let text = both(&user.types(&args));
+    let numbers = text.lines().find(|line| line.starts_with("rtt"))?.split_once("= ")?.1;
+    numbers.split('/').nth(1)?.parse().ok()
+}
+
+#[test]
+fn netns_cables_of_a_live_lab_are_impaired_and_healed() {
+    if needs_root("netns_cables_of_a_live_lab_...") || !installed("ping") {
+        return;
+    }
+    let user = User::new();
+    user.gets(&["up", "elasticxl-single-site", "--wires"]);
+    let folder = user.run_directory();
+    let plain = round_trip(&user).expect("answers");
+    let cable = "inside-1--sw-inside";
+    user.gets(&["fault", "inject", "delay=20", cable]);
+    let delayed = round_trip(&user).expect("answers");
+    println!("round trip: plain {plain} ms, with 20 ms each way on one cable {delayed} ms");
+    assert!((39.0..60.0).contains(&delayed), "{plain} ms and {delayed} ms");
+    user.gets(&["fault", "inject", "black-hole", cable]);
+    assert_eq!(round_trip(&user), None);
+    let status = user.gets(&["status"]);
+    assert!(status.contains("broken: delay=20 inside-1--sw-inside, black-hole inside-1--sw-inside"), "{status}");
+    user.gets(&["fault", "heal", cable]);
+    let healed = round_trip(&user).expect("answers");
+    assert!(healed < plain + 5.0, "{plain} ms and {healed} ms");
+    // A cable that is pulled has no carrier at its other end either.
+    user.gets(&["fault", "inject", "unplug", cable]);
+    assert_eq!(round_trip(&user), None);
+    user.gets(&["fault", "heal"]);
+    assert!(round_trip(&user).is_some());
+    user.gets(&["down"]);
+    assert!(nothing_left(&folder, "after down"));
 }
 
 fn commands_run_on_its_nodes(user: &User) {

@@ -171,10 +171,10 @@ impl Lab {
     }
 
     /// The end of a cable whose port goes down when the cable is unplugged: never an orchestrator's uplink, which is the
-    /// orchestrator's own to set.
+    /// orchestrator's own to set, nor a host's, whose kernel forgets its routes with the port.
     #[must_use]
     pub fn unplugged_end(&self, cable: &Cable) -> crate::lab::End {
-        let orchestrator = |node: u16| matches!(self.nodes[usize::from(node)].kind, NodeKind::Mho(_));
-        if orchestrator(cable.a.node) { cable.b } else { cable.a }
+        let spared = |node: u16| matches!(self.nodes[usize::from(node)].kind, NodeKind::Mho(_) | NodeKind::Host(_));
+        if spared(cable.a.node) { cable.b } else { cable.a }
     }
 }

@@ -17,6 +17,7 @@ use crate::world::{Done, Evidence, Told, Woken, World};
 use crate::{nodes, traffic, translate};
 
 mod faults;
+pub use faults::bent;
 pub mod live;
 
 const MS: u64 = 1_000_000;

@@ -1,12 +1,16 @@
 //! Lab -> Plan: one step, one kernel effect, in the order in which they are done. Pure; printable; `apply` decides
 //! nothing.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use scalebed_frame::Mac;
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{End, NodeKind, PortRole, Prefix};
+
+/// The namespace of the wire process.
+pub const WIRES: &str = "wires";
 
 /// Everything that building a lab does to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,15 +135,39 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// The plan of a lab.
+    /// The plan of a lab all of whose cables are plain.
     #[must_use]
     pub fn of(lab: &Lab) -> Self {
+        Self::with_wires(lab, &BTreeSet::new())
+    }
+
+    /// The plan of a lab with some cables that can be impaired, by their indexes: each is two pairs, and their inner ends
+    /// are in a namespace of their own, whose index is one more than that of the last node.
+    #[must_use]
+    pub fn with_wires(lab: &Lab, bent: &BTreeSet<usize>) -> Self {
         let mut steps = Vec::new();
         for (node, spec) in lab.nodes.iter().enumerate() {
             steps.push(Step::Namespace { node, name: spec.name.clone() });
         }
+        if !bent.is_empty() {
+            steps.push(Step::Namespace { node: lab.nodes.len(), name: WIRES.to_owned() });
+        }
         for (cable, spec) in lab.cables.iter().enumerate() {
-            steps.push(Step::Cable { cable, a: planned(lab, spec.a), b: planned(lab, spec.b) });
+            let [a, b] = [spec.a, spec.b].map(|end| planned(lab, end));
+            if bent.contains(&cable) {
+                let inner = [inner(lab, cable, false, a.mtu), inner(lab, cable, true, b.mtu)];
+                let interfaces = inner.clone().map(|end| end.interface);
+                let [to_a, to_b] = inner;
+                steps.push(Step::Cable { cable, a, b: to_a });
+                steps.push(Step::Cable { cable, a: to_b, b });
+                for interface in interfaces {
+                    let (node, name) = (lab.nodes.len(), WIRES.to_owned());
+                    steps.push(Step::Bare { node, name: name.clone(), interface: interface.clone() });
+                    steps.push(Step::Up { node, name, interface });
+                }
+            } else {
+                steps.push(Step::Cable { cable, a, b });
+            }
         }
         for (node, spec) in lab.nodes.iter().enumerate() {
             for port in &spec.ports {
@@ -160,6 +188,24 @@ impl Plan {
             host_steps(lab, node, &spec.name, &mut steps);
         }
         Self { steps }
+    }
+}
+
+/// The interface of the wire process towards an end of a cable.
+#[must_use]
+pub fn inner_name(cable: usize, to_b: bool) -> String {
+    format!("c{cable}{}", if to_b { 'b' } else { 'a' })
+}
+
+fn inner(lab: &Lab, cable: usize, to_b: bool, mtu: u16) -> PlannedEnd {
+    // No frame is ever from it or to it; the kernel wants one.
+    let number = u32::try_from(cable * 2 + usize::from(to_b)).unwrap_or(0);
+    PlannedEnd {
+        node: lab.nodes.len(),
+        name: WIRES.to_owned(),
+        interface: inner_name(cable, to_b),
+        mac: Mac::host(0xff00_0000 | number),
+        mtu,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The control socket: a Unix stream, 0600, JSON lines. `"status"` and `"drain"` are requests, `"events"` subscribes.
+//! The control socket: a Unix stream, 0600, JSON lines. `"status"`, `"drain"` and `{"configure":"..."}` are
+//! requests, `"events"` subscribes.
 
 use std::collections::VecDeque;
 use std::fs::Permissions;
@@ -19,11 +20,12 @@ const BACKLOG: usize = 1 << 20;
 const REQUESTS: usize = 64;
 
 /// A line that a client may say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Request {
     Status,
     Drain,
+    Configure(String),
     Events,
 }
 
@@ -106,6 +108,7 @@ impl ControlSocket {
                         commands.push(Command::Status { id: self.next });
                     }
                     Ok(Request::Drain) => commands.push(Command::Drain),
+                    Ok(Request::Configure(json)) => commands.push(Command::Configure(json)),
                     Ok(Request::Events) => client.subscribed = true,
                     Err(error) => {
                         let text =

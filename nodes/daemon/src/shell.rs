@@ -8,9 +8,9 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use scalebed_engine::{Command, Engine, EventLine, Input, Instant, NodeEvent, PortIndex};
-use scalebed_port::{Keeps, PacketPort, Ready, clock, drop_privileges, wait};
-use scalebed_topologies::lab::{Port as PortSpec, PortRole};
+use scalebed_port::{PacketPort, Ready, clock, drop_privileges, wait};
 
+use crate::Interfaces;
 use crate::args::Args;
 use crate::control::ControlSocket;
 use crate::journal::{Journal, Start};
@@ -53,20 +53,18 @@ impl<E: Engine> Shell<E> {
     ///
     /// # Errors
     /// A port, socket or file cannot be opened.
-    pub fn open(engine: E, args: &Args, specs: &[PortSpec], start: &Start) -> io::Result<Self> {
+    pub fn open(engine: E, args: &Args, interfaces: Interfaces, start: &Start) -> io::Result<Self> {
         // Before any thread is started: a signal is an input of the loop.
         let mask: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        let names: Vec<String> = specs.iter().map(|port| port.name.clone()).collect();
+        let Interfaces { names, keeps } = interfaces;
         let ports = Ports::open(&names)?;
         let links = Links::open(names)?;
         let control = ControlSocket::bind(&args.control)?;
         let events = OpenOptions::new().create(true).append(true).open(&args.events)?;
         let journal = args.journal.as_deref().map(File::create).transpose()?;
-        // Only an orchestrator takes ports up and down.
-        let uplinks = specs.iter().any(|port| matches!(port.role, PortRole::Uplink(_)));
-        drop_privileges(if uplinks { Keeps::Links } else { Keeps::Nothing })?;
+        drop_privileges(keeps)?;
         // Its thread comes after that: capabilities are a thread's own.
         let journal = journal.map(|file| Journal::begin(file, start)).transpose()?;
         Ok(Self {

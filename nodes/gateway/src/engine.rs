@@ -317,7 +317,7 @@ impl Engine for Gateway {
                 let status = self.status(id);
                 self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
             }
-            Input::Command(command @ (Command::Drain | Command::Alter)) => {
+            Input::Command(command @ (Command::Drain | Command::Alter | Command::Configure(_))) => {
                 self.cluster.on_command(&command, now);
                 self.view.read(&self.cluster, true, now);
             }

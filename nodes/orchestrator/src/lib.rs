@@ -137,7 +137,7 @@ impl Orchestrator {
                 let status = self.status(*id);
                 self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
             }
-            Command::Drain => {}
+            Command::Drain | Command::Configure(_) => {}
             Command::Alter => self.cluster.alter(),
         }
     }

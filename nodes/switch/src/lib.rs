@@ -215,7 +215,7 @@ impl Engine for Switch {
                 self.outputs.push_back(Output::Event(status));
             }
             // A switch has nothing to give away.
-            Input::Command(Command::Drain | Command::Alter) => {}
+            Input::Command(Command::Drain | Command::Alter | Command::Configure(_)) => {}
             Input::Timeout if self.ready => {}
             Input::Timeout => {
                 self.ready = true;

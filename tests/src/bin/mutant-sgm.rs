@@ -10,7 +10,7 @@ use scalebed_tests::mutants::{Fault, Mutant};
 use scalebed_topologies::lab::NetworkRole;
 
 fn main() -> ExitCode {
-    scalebed_daemon::main("sgm", mutant, |config: &NodeConfig| &config.ports)
+    scalebed_daemon::main("sgm", mutant, |config: &NodeConfig| config.ports.as_slice().into())
 }
 
 /// Only 1_03 is a mutant; the others are what they should be (a fault that never comes).

@@ -310,7 +310,7 @@ impl Engine for Generator {
                 self.outputs.push_back(Output::Event(status));
             }
             // It has nothing to give away.
-            Input::Command(Command::Drain | Command::Alter) => {}
+            Input::Command(Command::Drain | Command::Alter | Command::Configure(_)) => {}
             Input::Timeout => self.on_time(now),
         }
     }

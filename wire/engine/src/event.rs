@@ -17,6 +17,8 @@ pub enum Command {
     },
     /// Give the buckets away and leave (members).
     Drain,
+    /// New settings, JSON of the engine's own type. Engines without such settings ignore it.
+    Configure(String),
     /// F31: one entry of the matrix in memory becomes another (tests; the control socket does not take it).
     Alter,
 }

@@ -1,8 +1,11 @@
 //! Faults beside a scenario's own events: broken and mended at their instants.
 
+use std::collections::BTreeSet;
+
 use scalebed_cable::{Rules, Settings as CableSettings};
+use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{Fault, Kind, Reach};
-use scalebed_topologies::lab::End;
+use scalebed_topologies::lab::{Cable, End};
 
 use super::{Driver, NodeState, Stop};
 use crate::exit::{self, Failure};
@@ -125,6 +128,25 @@ fn said(fault: &Fault) -> String {
 
 fn unknown(fault: &Fault) -> Stop {
     Failure::new(exit::BUG, format!("the lab has no {}", fault.target)).into()
+}
+
+/// The cables to whose frames faults do something: a world of processes has to build them so.
+#[must_use]
+pub fn bent(lab: &Lab, faults: &[Fault]) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    for fault in faults.iter().filter(|fault| fault.kind != Kind::Unplug) {
+        let node = match fault.kind.reach() {
+            Reach::Process => continue,
+            Reach::Cable => None,
+            Reach::CablesOfNode => lab.node(&fault.target).map(|(node, _)| node),
+        };
+        let concerns = |cable: &Cable| {
+            [cable.a, cable.b].iter().any(|end| Some(usize::from(end.node)) == node)
+                || node.is_none() && cable.name == fault.target
+        };
+        found.extend((0..lab.cables.len()).filter(|&index| concerns(&lab.cables[index])));
+    }
+    found
 }
 
 /// What a fault does to frames on its cable.

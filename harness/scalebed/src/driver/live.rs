@@ -165,8 +165,8 @@ pub fn kind(text: &str) -> Result<Kind, String> {
     };
     serde_json::from_value(value).map_err(|_| {
         format!(
-            "no fault is written `{text}`; write kill, power-off, restart, hang, unplug, or (simulated world only) \
-             mute, deafen, isolate, black-hole, cut-to-a, cut-to-b, loss=PERCENT, delay=MS"
+            "no fault is written `{text}`; write kill, power-off, restart, hang, unplug, or, of a lab that is up \
+             with --wires, mute, deafen, isolate, black-hole, cut-to-a, cut-to-b, loss=PERCENT, delay=MS"
         )
     })
 }

@@ -42,6 +42,18 @@ pub struct Which {
     name: Option<String>,
 }
 
+/// How a lab is built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Build {
+    /// Let every node write a journal of its inputs, which `replay` reads. They grow as long as the lab is up.
+    #[arg(long)]
+    pub journals: bool,
+    /// Let every cable go through a wire process, so that `fault inject` can impair it (`loss=1`, `delay=20`, `black-hole`).
+    /// Each hop then takes up to a millisecond longer under load.
+    #[arg(long)]
+    pub wires: bool,
+}
+
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Live {
@@ -56,9 +68,9 @@ pub enum Live {
         /// The run directory; new or empty. Default: runs/<utc>-<name>-0.
         #[arg(long, env = "SCALEBED_OUT")]
         out: Option<PathBuf>,
-        /// Let every node write a journal of its inputs, which `replay` reads. They grow as long as the lab is up.
-        #[arg(long)]
-        journals: bool,
+        /// How it is built.
+        #[command(flatten)]
+        build: Build,
     },
     /// Take a lab down.
     #[command(visible_alias = "destroy")]
@@ -158,9 +170,9 @@ pub enum Live {
         /// Pid of `up`.
         #[arg(long)]
         parent: u32,
-        /// Do nodes write journals?
-        #[arg(long)]
-        journals: bool,
+        /// How it is built.
+        #[command(flatten)]
+        build: Build,
     },
 }
 
@@ -172,10 +184,11 @@ pub enum FaultCommand {
         /// Which lab.
         #[command(flatten)]
         which: Which,
-        /// `kill`, `power-off`, `restart`, `hang`, `unplug`.
+        /// `kill`, `power-off`, `restart`, `hang`, `unplug`; with `up --wires` also `mute`, `deafen`, `isolate`,
+        /// `black-hole`, `cut-to-a`, `cut-to-b`, `loss=PERCENT`, `delay=MS`.
         #[arg(value_parser = kind)]
         kind: Kind,
-        /// A node or, for `unplug`, a cable (`scalebed plan LAB` names them).
+        /// A node or, for what is done to one cable, a cable (`scalebed plan LAB` names them).
         target: String,
     },
     /// Mend all that is broken at a target, or everything.
@@ -194,10 +207,10 @@ pub enum FaultCommand {
 /// Each says in one line what is wrong, with the documented exit code.
 pub fn command(live: Live) -> Result<u8, Failure> {
     match live {
-        Live::Up { lab, name, out, journals } => {
-            up::up(&Wanted { lab: lab.as_deref(), name: name.as_deref(), out: out.as_deref(), journals })
+        Live::Up { lab, name, out, build } => {
+            up::up(&Wanted { lab: lab.as_deref(), name: name.as_deref(), out: out.as_deref(), build })
         }
-        Live::Keeper { name, folder, parent, journals } => Ok(up::keeper(&name, &folder, parent, journals)),
+        Live::Keeper { name, folder, parent, build } => Ok(up::keeper(&name, &folder, parent, build)),
         Live::Down { which } => down(&which),
         Live::Exec { which, node, command } => exec(&which, &node, &command),
         Live::Status { all: true, format, .. } => list(format),

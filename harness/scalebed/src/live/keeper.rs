@@ -1,6 +1,6 @@
 //! The keeper: builds a lab, holds it, and answers whoever asks, until it is told to take it down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::fd::AsFd as _;
@@ -18,6 +18,7 @@ use scalebed_topologies::lab::NodeKind;
 use scalebed_topologies::{Lab, Scenario};
 use serde::Serialize;
 
+use super::commands::Build;
 use super::place::{self, Claim};
 use super::protocol::{Answer, LabStatus, NodeStatus, Request, SeenFlow, SeenPlace};
 use crate::driver::Settings;
@@ -47,8 +48,8 @@ pub struct Order<'a> {
     pub folder: &'a Path,
     /// Where the node programs are.
     pub programs: &'a Path,
-    /// Do nodes write journals?
-    pub journals: bool,
+    /// How it is built.
+    pub build: Build,
     /// Pid of whoever waits for it to be up: if that ends before, so does this.
     pub parent: u32,
 }
@@ -69,8 +70,9 @@ pub fn keep(order: &Order<'_>, say: &mut dyn FnMut(&str) -> io::Result<()>) -> R
     let mut told = |phase: &str| say(phase).map_err(|_| Failure::new(exit::INTERRUPTED, "nobody waits for it"));
     let signals = run::take_signals()?;
     told("build")?;
-    let places =
-        Places { folder: order.folder, programs: order.programs, journals: order.journals, recent: Some(RECENT) };
+    let places = Places::of(order.folder, order.programs);
+    let bent = if order.build.wires { (0..order.lab.cables.len()).collect() } else { BTreeSet::new() };
+    let places = Places { journals: order.build.journals, recent: Some(RECENT), bent, ..places };
     let mut world = Netns::build(order.lab, &places, Some(signals))?;
     let outcome = told("boot").and_then(|()| serve(order, &mut world, &mut told));
     let down = world.teardown();

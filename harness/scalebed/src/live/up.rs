@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::commands::Build;
 use super::keeper::{self, Order};
 use super::place;
 use crate::exit::{self, Failure};
@@ -25,8 +26,8 @@ pub struct Wanted<'a> {
     pub name: Option<&'a str>,
     /// The run directory.
     pub out: Option<&'a Path>,
-    /// Do nodes write journals?
-    pub journals: bool,
+    /// How it is built.
+    pub build: Build,
 }
 
 /// Brings a lab up.
@@ -48,7 +49,7 @@ pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
     let dir = RunDir::create(wanted.out, name, 0)
         .map_err(|error| Failure::new(exit::USAGE, format!("run directory: {error}")))?;
     keeper::describe(&dir, &lab, &text)?;
-    wait_for(name, &dir, wanted.journals)?;
+    wait_for(name, &dir, wanted.build)?;
     println!(
         "{name} is up: scalebed status, exec NODE -- COMMAND, down; its run directory is {}",
         dir.path().display()
@@ -56,15 +57,14 @@ pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
     Ok(exit::PASS)
 }
 
-fn wait_for(name: &str, dir: &RunDir, journals: bool) -> Result<(), Failure> {
+fn wait_for(name: &str, dir: &RunDir, build: Build) -> Result<(), Failure> {
     let broke = |what: &str, error: std::io::Error| Failure::new(exit::BUG, format!("keeper: {what}: {error}"));
     let this = std::env::current_exe().map_err(|error| broke("own path", error))?;
     let log = std::fs::File::create(dir.path().join("keeper.log")).map_err(|error| broke("log", error))?;
     let mut command = Command::new(this);
     command.args(["keeper", "--name", name, "--parent", &std::process::id().to_string(), "--folder"]).arg(dir.path());
-    if journals {
-        command.arg("--journals");
-    }
+    let flags = [(build.journals, "--journals"), (build.wires, "--wires")];
+    command.args(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag));
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -100,7 +100,7 @@ fn wait_for(name: &str, dir: &RunDir, journals: bool) -> Result<(), Failure> {
 }
 
 /// The keeper's side of [`wait_for`].
-pub fn keeper(name: &str, folder: &Path, parent: u32, journals: bool) -> u8 {
+pub fn keeper(name: &str, folder: &Path, parent: u32, build: Build) -> u8 {
     let mut say = |word: &str| {
         let mut out = std::io::stdout();
         writeln!(out, "{word}")?;
@@ -110,7 +110,7 @@ pub fn keeper(name: &str, folder: &Path, parent: u32, journals: bool) -> u8 {
         let file = folder.join("lab.yaml");
         let (lab, _) = files::lab(&file.to_string_lossy())?;
         let programs = run::programs_beside_this_one()?;
-        keeper::keep(&Order { name, lab: &lab, folder, programs: &programs, journals, parent }, &mut say)
+        keeper::keep(&Order { name, lab: &lab, folder, programs: &programs, build, parent }, &mut say)
     })();
     match outcome {
         Ok(()) => exit::PASS,

@@ -15,9 +15,22 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// # Errors
 /// The socket is not there, the node does not answer in time, or what it says is not a status.
 pub fn status(socket: &Path) -> io::Result<Status> {
+    ask(socket, "")
+}
+
+/// Gives it new settings, JSON of its engine's own type; its account afterwards.
+///
+/// # Errors
+/// As [`status`].
+pub fn configure(socket: &Path, json: &str) -> io::Result<Status> {
+    let request = serde_json::json!({ "configure": json });
+    ask(socket, &format!("{request}\n"))
+}
+
+fn ask(socket: &Path, before: &str) -> io::Result<Status> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    stream.write_all(b"\"status\"\n")?;
+    stream.write_all(format!("{before}\"status\"\n").as_bytes())?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     let value: serde_json::Value = serde_json::from_str(&line)?;

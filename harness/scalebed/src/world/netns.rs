@@ -1,6 +1,6 @@
 //! The real world: one process a node in namespaces of the run's own, taps on every cable, kernel hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,9 @@ use crate::nodes::Config;
 use crate::plan::Plan;
 
 mod evidence;
+mod wires;
+
+use wires::Wires;
 
 /// SCHED_FIFO priority of node processes, where it is permitted.
 const PRIORITY: i32 = 10;
@@ -47,6 +50,8 @@ pub struct Netns {
     streams: BTreeMap<usize, Stream>,
     running: BTreeMap<usize, Process>,
     generator: Option<Process>,
+    /// What impaired cables go through.
+    wires: Option<Wires>,
     signals: Option<SignalFd>,
     told: Vec<Told>,
     stalls: Vec<Entry>,
@@ -65,6 +70,18 @@ pub struct Places<'a> {
     pub journals: bool,
     /// So many observations of taps are kept, the newest; none: all, for the judge.
     pub recent: Option<usize>,
+    /// Cables that may be impaired, by their indexes in the lab: [`World::set_cable`] refuses all others.
+    pub bent: BTreeSet<usize>,
+    /// Decides what impaired cables lose.
+    pub seed: u64,
+}
+
+impl<'a> Places<'a> {
+    /// Without journals, every observation kept, all cables plain.
+    #[must_use]
+    pub const fn of(folder: &'a Path, programs: &'a Path) -> Self {
+        Self { folder, programs, journals: false, recent: None, bent: BTreeSet::new(), seed: 1 }
+    }
 }
 
 /// What [`Netns::wait`] came back with.
@@ -88,7 +105,11 @@ impl Netns {
     pub fn build(lab: &Lab, places: &Places<'_>, signals: Option<SignalFd>) -> Result<Self, Failure> {
         let mut sandbox = Sandbox::create(places.folder)
             .map_err(|error| Failure::new(exit::CAPABILITY, format!("no namespaces here: {error}")))?;
-        let namespaces = apply(&mut sandbox, &Plan::of(lab))?;
+        let mut namespaces = apply(&mut sandbox, &Plan::with_wires(lab, &places.bent))?;
+        let wires = namespaces
+            .remove(&lab.nodes.len())
+            .map(|ns| Wires::start(&sandbox, ns, (places.folder, places.programs), places.bent.clone(), places.seed));
+        let wires = wires.transpose()?;
         let collector = Arc::new(Mutex::new(Collector { most: places.recent, ..Collector::default() }));
         let taps = open_taps(lab, &sandbox, &namespaces, &collector)?;
         let mut before = BTreeMap::new();
@@ -107,6 +128,7 @@ impl Netns {
             streams: BTreeMap::new(),
             running: BTreeMap::new(),
             generator: None,
+            wires,
             signals,
             told: Vec::new(),
             stalls: Vec::new(),
@@ -368,10 +390,15 @@ impl World for Netns {
         Err(Failure::new(exit::CAPABILITY, text))
     }
 
-    fn set_cable(&mut self, cable: usize, _: scalebed_cable::Settings) -> Result<Done, Failure> {
-        let name = &self.lab.cables[cable].name;
-        let text = format!("impairing {name} in namespaces is not supported yet: use the simulated world");
-        Err(Failure::new(exit::CAPABILITY, text))
+    fn set_cable(&mut self, cable: usize, settings: scalebed_cable::Settings) -> Result<Done, Failure> {
+        let Some(wires) = self.wires.as_ref().filter(|wires| wires.has(cable)) else {
+            let name = &self.lab.cables[cable].name;
+            let text = format!("{name} is a plain cable, which cannot be impaired: bring the lab up with --wires");
+            return Err(Failure::new(exit::CAPABILITY, text));
+        };
+        let before = self.now();
+        wires.set(cable, settings)?;
+        Ok(Done { before, after: self.now(), proof: "the wire process says that its rules are in force".to_owned() })
     }
 
     fn offer(&mut self, config: &scalebed_traffic::Config) -> Result<(), Failure> {
@@ -415,6 +442,9 @@ impl World for Netns {
         }
         self.listen(None, Duration::ZERO)?;
         let at = self.now();
+        if let Some(wires) = self.wires.take() {
+            evidence.history.entries.extend(wires.finish(&self.sandbox, at)?);
+        }
         evidence.history.entries.extend(self.ledger()?);
         evidence.history.entries.extend(accounts);
         evidence.history.entries.append(&mut self.stalls);
@@ -432,6 +462,7 @@ impl World for Netns {
     fn teardown(&mut self) -> Result<(), Failure> {
         self.taps.take();
         self.running.clear();
+        self.wires.take();
         self.sandbox.teardown().map_err(|errors| {
             let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
             Failure::new(exit::TEARDOWN, format!("teardown left something: {}", text.join("; ")))

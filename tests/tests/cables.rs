@@ -1,0 +1,245 @@
+//! Impaired cables in namespaces: what comes out, and when, is what the rules say, frame by frame, as in virtual time.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use scalebed_cable::{Direction, Fate, Line, Reorder, Rules, Settings};
+use scalebed_harness::driver::{self, bent};
+use scalebed_harness::files;
+use scalebed_harness::world::World as _;
+use scalebed_harness::world::netns::{Netns, Places};
+use scalebed_port::{FrameBatch, PacketPort, Port as _, clock};
+use scalebed_record::{Fact, Outcome};
+use scalebed_tests::{needs_root, programs};
+use scalebed_topologies::fault::{Fault, Kind};
+
+const CABLE: &str = "mho1--sgm-1-01";
+const SEED: u64 = 7;
+const LENGTH: usize = 200;
+/// Between batches of 16: 32,000 frames a second.
+const PACE: Duration = Duration::from_micros(500);
+const BATCH: u32 = 16;
+/// A frame that does not come within this does not come.
+const LONGEST: Duration = Duration::from_millis(200);
+
+/// A lab without a node process: both ends of one cable are ours.
+struct Bench {
+    world: Netns,
+    cable: usize,
+    ends: [PacketPort; 2],
+    sent: u32,
+}
+
+/// A frame that came out: its number, ns from when it was sent to when the kernel got it, and whether it is as it was.
+type Came = (u32, u64, bool);
+
+impl Bench {
+    fn new(folder: &Path) -> Self {
+        let loaded = files::scenario("maestro/steady").expect("a shipped scenario");
+        let cable = loaded.lab.cables.iter().position(|cable| cable.name == CABLE).expect("a downlink");
+        let programs = programs();
+        let places = Places { bent: BTreeSet::from([cable]), seed: SEED, ..Places::of(folder, &programs) };
+        let world = Netns::build(&loaded.lab, &places, None).expect("a lab");
+        let ends = [loaded.lab.cables[cable].a, loaded.lab.cables[cable].b].map(|end| {
+            let node = &loaded.lab.nodes[usize::from(end.node)];
+            let ns = world.namespace(&node.name).expect("a namespace");
+            let port = &node.ports[usize::from(end.port)].name;
+            world.sandbox().set_up(ns, port, true).expect("up");
+            world.sandbox().run_in(ns, || PacketPort::open(port)).expect("inside").expect("a port")
+        });
+        Self { world, cable, ends, sent: 0 }
+    }
+
+    fn set(&mut self, settings: Settings) {
+        self.world.set_cable(self.cable, settings).expect("settings");
+    }
+
+    /// Sends so many numbered frames from end a (or b), and gives what came out at the other.
+    fn send(&mut self, from: usize, count: u32) -> Vec<Came> {
+        let [a, b] = &mut self.ends;
+        let (near, far) = if from == 0 { (a, b) } else { (b, a) };
+        let (mut out, mut into, mut came) = (FrameBatch::new(), FrameBatch::new(), Vec::new());
+        let mut receive = |far: &mut PacketPort| {
+            far.recv(&mut into).expect("received");
+            for slot in into.frames().filter(|slot| slot.bytes().get(14..18) == Some(b"ours")) {
+                let number = |range: std::ops::Range<usize>| {
+                    slot.bytes()[range].iter().fold(0u64, |all, byte| all << 8 | u64::from(*byte))
+                };
+                let number_of_it = u32::try_from(number(18..22)).expect("four bytes");
+                let whole = slot.bytes()[30..].iter().all(|byte| *byte == 0x5a);
+                came.push((number_of_it, slot.received.0.saturating_sub(number(22..30)), whole));
+            }
+        };
+        let mut next = clock::monotonic();
+        let end = self.sent + count;
+        while self.sent < end {
+            let now = clock::monotonic();
+            if now >= next {
+                for number in self.sent..end.min(self.sent + BATCH) {
+                    assert!(out.push(&frame(number, clock::monotonic().0)), "fewer than a batch");
+                }
+                self.sent = end.min(self.sent + BATCH);
+                near.send(&mut out).expect("sent");
+                next = now + PACE;
+            }
+            receive(far);
+        }
+        let deadline = clock::monotonic() + LONGEST;
+        while clock::monotonic() < deadline {
+            receive(far);
+        }
+        assert_eq!((near.unsent(), far.dropped().expect("counted")), (0, 0), "the tester keeps up");
+        came
+    }
+}
+
+fn frame(number: u32, now: u64) -> [u8; LENGTH] {
+    let mut frame = [0x5a; LENGTH];
+    frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
+    frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+    frame[12..14].copy_from_slice(&0x88b6_u16.to_be_bytes());
+    frame[14..18].copy_from_slice(b"ours");
+    frame[18..22].copy_from_slice(&number.to_be_bytes());
+    frame[22..30].copy_from_slice(&now.to_be_bytes());
+    frame
+}
+
+fn median(came: &[Came]) -> f64 {
+    let mut delays: Vec<u64> = came.iter().map(|(_, delay, _)| *delay).collect();
+    delays.sort_unstable();
+    delays[delays.len() / 2] as f64 / 1e6
+}
+
+/// What the line says of frames `from..to` of end a, and how many of them go through altered.
+fn told(rules: &Rules, line: &mut Line, from: u32, to: u32) -> (Vec<u32>, usize) {
+    let (mut out, mut altered) = (Vec::new(), 0);
+    for number in from..to {
+        if let Fate::Passes { twice, corrupt, .. } = line.offer(rules, 0, LENGTH) {
+            (0..=u8::from(twice)).for_each(|_| out.push(number));
+            altered += usize::from(corrupt.is_some()) * (1 + usize::from(twice));
+        }
+    }
+    (out, altered)
+}
+
+#[test]
+fn netns_a_cable_loses_doubles_and_alters_the_very_frames_that_its_line_says() {
+    const COUNT: u32 = 20_000;
+    if needs_root("netns_a_cable_loses_...") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut bench = Bench::new(place.path());
+    let mut line = Line::new(SEED, bench.cable as u64, Direction::ToB);
+    let rules = Rules { loss: 10_000, duplicate: 20_000, ..Rules::default() };
+    bench.set(Settings { to_b: rules, ..Settings::default() });
+    let came: Vec<u32> = bench.send(0, COUNT).into_iter().map(|(number, ..)| number).collect();
+    let (expected, _) = told(&rules, &mut line, 0, COUNT);
+    assert_eq!(came, expected, "the same frames as in virtual time, in order");
+    // 99 % of a binomial of 20,000 at 1 %: 200 +- 36.
+    let lost = COUNT as usize - came.iter().collect::<BTreeSet<_>>().len();
+    println!("1 % of {COUNT}: {lost} lost; {} came twice", came.len() + lost - COUNT as usize);
+    assert!((164..=236).contains(&lost), "{lost}");
+    // Corruption: a frame whose head was hit is not counted as ours, so what is left tells.
+    let rules = Rules { corrupt: 100_000, ..Rules::default() };
+    bench.set(Settings { to_b: rules, ..Settings::default() });
+    let came = bench.send(0, COUNT);
+    let (expected, altered) = told(&rules, &mut line, COUNT, 2 * COUNT);
+    let not_ours = expected.len() - came.len();
+    let seen = came.iter().filter(|(_, _, whole)| !whole).count();
+    println!("{altered} altered: {seen} seen by their bodies, {not_ours} no longer known as ours");
+    assert!(seen + not_ours <= altered && seen * 10 >= altered * 8, "{seen} and {not_ours} of {altered}");
+    // Healed: everything, once, in order, as it was; and the other way was never touched.
+    bench.set(Settings::default());
+    for from in [0, 1] {
+        let first = bench.sent;
+        let came = bench.send(from, 2_000);
+        assert!(came.iter().map(|(number, ..)| *number).eq(first..first + 2_000));
+        assert!(came.iter().all(|(.., whole)| *whole));
+    }
+}
+
+#[test]
+fn netns_a_cable_delays_holds_back_and_cuts_and_is_healed() {
+    if needs_root("netns_a_cable_delays_...") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let mut bench = Bench::new(place.path());
+    let plain = median(&bench.send(0, 4_000));
+    let delay = Rules { delay: Duration::from_millis(20), ..Rules::default() };
+    bench.set(Settings { to_b: delay, ..Settings::default() });
+    let came = bench.send(0, 4_000);
+    let delayed = median(&came);
+    println!("plain {plain:.3} ms, delayed by 20 ms: {delayed:.3} ms, at p50");
+    assert!((19.0..=21.0).contains(&delayed), "{delayed}");
+    assert_eq!(came.len(), 4_000);
+    assert!(came.is_sorted_by_key(|(number, ..)| *number));
+    // Held back: overtaken, none lost, and as many as the line says.
+    let reorder = Rules { reorder: Reorder { per_million: 10_000, by: Duration::from_millis(5) }, ..Rules::default() };
+    bench.set(Settings { to_b: reorder, ..Settings::default() });
+    let first = bench.sent;
+    let came = bench.send(0, 4_000);
+    let overtaken = came
+        .iter()
+        .enumerate()
+        .filter(|(place, (number, ..))| came[place + 1..].iter().any(|(later, ..)| later < number))
+        .count();
+    let late = (0..came.len()).filter(|&at| came[..at].iter().any(|(before, ..)| *before > came[at].0)).count();
+    let mut line = Line::new(SEED, bench.cable as u64, Direction::ToB);
+    let before = (0..first).filter(|_| matches!(line.offer(&Rules::default(), 0, LENGTH), Fate::Passes { .. })).count();
+    assert_eq!(before, first as usize);
+    let fates = (0..4_000).map(|_| line.offer(&reorder, 0, LENGTH));
+    let held = fates.filter(|fate| matches!(fate, Fate::Passes { held_back: true, .. })).count();
+    println!("{held} held back, {late} came behind later ones, {overtaken} before earlier ones");
+    assert_eq!((came.len(), late), (4_000, held));
+    // One way cut, the other passes.
+    bench.set(Settings { to_b: Rules::cut(), ..Settings::default() });
+    assert_eq!((bench.send(0, 500).len(), bench.send(1, 500).len()), (0, 500));
+    bench.set(Settings::default());
+    let healed = median(&bench.send(0, 4_000));
+    println!("healed: {healed:.3} ms");
+    assert!(healed < plain + 1.0, "{healed} after {plain}");
+    let name = bench.world.set_cable(bench.cable + 1, Settings::default()).expect_err("a plain cable");
+    assert!(name.text.contains("cannot be impaired"), "{}", name.text);
+}
+
+/// Nodes do not know: a run goes on, and the ledger closes to the last frame though cables lost, doubled and delayed some.
+#[test]
+fn netns_a_run_over_impaired_cables_has_a_ledger_that_closes() {
+    if needs_root("netns_a_run_over_impaired_...") {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let loaded = files::scenario("maestro/steady").expect("a shipped scenario");
+    let fault = |kind, target: &str| Fault { at_ms: 1_000, for_ms: 2_000, kind, target: target.to_owned() };
+    let faults = [
+        fault(Kind::Loss(1), CABLE),
+        fault(Kind::Delay(5), "mho2--sgm-1-02"),
+        fault(Kind::BlackHole, "mho1--sgm-1-04"),
+    ];
+    let programs = programs();
+    let places = Places { bent: bent(&loaded.lab, &faults), seed: 1, ..Places::of(place.path(), &programs) };
+    assert_eq!(places.bent.len(), 3);
+    let mut world = Netns::build(&loaded.lab, &places, None).expect("a lab");
+    let settings = driver::Settings { seed: 1, ..driver::Settings::default() };
+    let ran = driver::drive_with(&mut world, &loaded.lab, &loaded.scenario, &faults, settings, &mut |_| {});
+    let ran = ran.expect("a run");
+    world.teardown().expect("down");
+    let judgement = scalebed_checkers::judge(&ran.input(&loaded.lab, &loaded.scenario, "netns", 1));
+    let ledger = judgement.verdicts.iter().find(|verdict| verdict.check == "ledger").expect("a ledger");
+    assert_eq!(ledger.outcome, Outcome::Pass, "{ledger:#?}");
+    let taken: u64 = ran
+        .evidence
+        .history
+        .entries
+        .iter()
+        .map(|entry| match entry.fact {
+            Fact::Taken { a_to_b, b_to_a, .. } => a_to_b + b_to_a,
+            _ => 0,
+        })
+        .sum();
+    println!("{}; {taken} taken", ledger.value);
+    assert!(taken > 100, "{taken}");
+}

@@ -1,0 +1,270 @@
+//! The engine of the wire process. A cable that something impairs is two veth pairs with this between them: no node and no
+//! kernel host knows. It belongs to the harness, not to the devices under test.
+//!
+//! Delay is a queue with release times counted from the kernel's receive stamps, never a sleep. A carrier that goes at one
+//! end is taken from the other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use scalebed_cable::{Direction, Fate, Line, Loss, Settings, flip};
+use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Status};
+use serde::{Deserialize, Serialize};
+
+/// What a wire process is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Its name in events.
+    pub name: String,
+    /// The run's seed: with the cable's number it decides what is lost.
+    pub seed: u64,
+    /// Its cables. Cable `k` of the list has ports `2k` (towards end a) and `2k + 1` (towards end b).
+    pub cables: Vec<Through>,
+}
+
+/// A cable that goes through it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Through {
+    /// Its number in the lab.
+    pub cable: u64,
+    /// Interface towards end a.
+    pub a: String,
+    /// Interface towards end b.
+    pub b: String,
+    /// What it does to frames.
+    pub settings: Settings,
+}
+
+impl Config {
+    /// Interfaces in order of port.
+    #[must_use]
+    pub fn interfaces(&self) -> Vec<String> {
+        self.cables.iter().flat_map(|through| [through.a.clone(), through.b.clone()]).collect()
+    }
+}
+
+/// New settings of some cables, by their number in the lab: [`Command::Configure`] carries a list of these as JSON.
+pub type Change = (u64, Settings);
+
+/// An end that was brought up again says within this whether it has carrier; one that says nothing has none.
+const GRACE: Duration = Duration::from_millis(5);
+
+/// One end of a cable, as seen from here.
+#[derive(Debug)]
+struct End {
+    /// What comes in here goes over this line.
+    line: Line,
+    counted: Counted,
+    /// Carrier, as it was told last.
+    carrier: bool,
+    /// This end was taken down here, because the other end's carrier went.
+    taken_down: bool,
+    /// Brought up again: by then it has carrier, or its other side is down too.
+    expected: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counted {
+    lost: [u64; LOSSES.len()],
+    /// On its way when the carrier went.
+    carrier: u64,
+    doubled: u64,
+    corrupt: u64,
+    held_back: u64,
+    sent: u64,
+}
+
+const LOSSES: [Loss; 4] = [Loss::Cut, Loss::Random, Loss::Burst, Loss::QueueFull];
+
+/// The engine.
+#[derive(Debug)]
+pub struct Wire {
+    config: Config,
+    ends: Vec<End>,
+    /// By release time, then by arrival.
+    waiting: BTreeMap<(Instant, u64), (u16, Frame)>,
+    arrivals: u64,
+    ready: bool,
+    /// Commands that were not understood.
+    refused: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Wire {
+    /// A wire process whose cables carried nothing yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let end = |cable, direction| End {
+            line: Line::new(config.seed, cable, direction),
+            counted: Counted::default(),
+            carrier: false,
+            taken_down: false,
+            expected: None,
+        };
+        let both = |through: &Through| [end(through.cable, Direction::ToB), end(through.cable, Direction::ToA)];
+        let ends = config.cables.iter().flat_map(both).collect();
+        Self { config, ends, waiting: BTreeMap::new(), arrivals: 0, ready: false, refused: 0, outputs: VecDeque::new() }
+    }
+
+    fn on_frame(&mut self, port: PortIndex, mut frame: Frame, received: Instant, now: Instant) {
+        let Some(end) = self.ends.get_mut(usize::from(port.0)) else { return };
+        let settings = &self.config.cables[usize::from(port.0 / 2)].settings;
+        let rules = if port.0.is_multiple_of(2) { &settings.to_b } else { &settings.to_a };
+        match end.line.offer(rules, received.0, frame.bytes().len()) {
+            Fate::Lost(loss) => {
+                let place = LOSSES.iter().position(|known| *known == loss).unwrap_or(0);
+                end.counted.lost[place] += 1;
+            }
+            Fate::Passes { after, twice, corrupt, held_back } => {
+                end.counted.held_back += u64::from(held_back);
+                if let Some(drawn) = corrupt {
+                    end.counted.corrupt += 1;
+                    flip(frame.bytes_mut(), drawn);
+                }
+                let release = received + after;
+                if twice {
+                    end.counted.doubled += 1;
+                    self.plan(port.0 ^ 1, frame.clone(), release, now);
+                }
+                self.plan(port.0 ^ 1, frame, release, now);
+            }
+        }
+    }
+
+    /// Sends a frame at its time; what is due goes at once, behind what was due before.
+    fn plan(&mut self, out: u16, frame: Frame, release: Instant, now: Instant) {
+        if release <= now {
+            self.release(now);
+            self.transmit(out, frame);
+        } else {
+            self.waiting.insert((release, self.arrivals), (out, frame));
+            self.arrivals += 1;
+        }
+    }
+
+    fn release(&mut self, now: Instant) {
+        while let Some(first) = self.waiting.first_entry().filter(|first| first.key().0 <= now) {
+            let (out, frame) = first.remove();
+            self.transmit(out, frame);
+        }
+    }
+
+    fn transmit(&mut self, out: u16, frame: Frame) {
+        // Counted with the line that it came over.
+        self.ends[usize::from(out ^ 1)].counted.sent += 1;
+        self.outputs.push_back(Output::Transmit { port: PortIndex(out), frame });
+    }
+
+    /// Of an end that was taken down here no carrier is expected: only the other end brings it back.
+    fn on_link(&mut self, port: PortIndex, up: bool, now: Instant) {
+        let Some(end) = self.ends.get_mut(usize::from(port.0)) else { return };
+        end.carrier = up;
+        if end.taken_down {
+            return;
+        }
+        end.expected = None;
+        self.carry_over(port.0, up, now);
+    }
+
+    /// What one end has, the other gets.
+    fn carry_over(&mut self, port: u16, up: bool, now: Instant) {
+        let other = port ^ 1;
+        let far = &mut self.ends[usize::from(other)];
+        if far.taken_down == up {
+            far.taken_down = !up;
+            (far.carrier, far.expected) = (false, up.then(|| now + GRACE));
+            self.outputs.push_back(Output::SetPort { port: PortIndex(other), up });
+        }
+        if !up {
+            // What is on its way over a cable that is pulled is lost, both ways.
+            let ends = &mut self.ends;
+            self.waiting.retain(|_, (out, _)| {
+                let stays = *out / 2 != port / 2;
+                ends[usize::from(*out ^ 1)].counted.carrier += u64::from(!stays);
+                stays
+            });
+        }
+    }
+
+    /// Ends that were brought up again and have no carrier.
+    fn miss(&mut self, now: Instant) {
+        for port in 0..self.ends.len() {
+            let end = &mut self.ends[port];
+            if end.expected.is_some_and(|by| by <= now) {
+                end.expected = None;
+                self.carry_over(u16::try_from(port).unwrap_or(u16::MAX), false, now);
+            }
+        }
+    }
+
+    fn configure(&mut self, json: &str) {
+        let Ok(changes) = serde_json::from_str::<Vec<Change>>(json) else {
+            self.refused += 1;
+            return;
+        };
+        for (cable, settings) in changes {
+            match self.config.cables.iter_mut().find(|through| through.cable == cable) {
+                Some(through) => through.settings = settings,
+                None => self.refused += 1,
+            }
+        }
+    }
+
+    fn status(&self, id: u64) -> Status {
+        let mut counters =
+            BTreeMap::from([("waiting".to_owned(), self.waiting.len() as u64), ("refused".to_owned(), self.refused)]);
+        let mut drops = BTreeMap::new();
+        for (through, ends) in self.config.cables.iter().zip(self.ends.chunks(2)) {
+            for (end, way) in ends.iter().zip(["to-b", "to-a"]) {
+                let name = |what: &str| format!("{}.{way}.{what}", through.cable);
+                let Counted { lost, carrier, doubled, corrupt, held_back, sent } = end.counted;
+                for (what, count) in [
+                    ("offered", end.line.offered()),
+                    ("sent", sent),
+                    ("doubled", doubled),
+                    ("corrupt", corrupt),
+                    ("held-back", held_back),
+                ] {
+                    counters.insert(name(what), count);
+                }
+                for (loss, count) in LOSSES.iter().zip(lost) {
+                    drops.insert(name(loss.name()), count);
+                }
+                drops.insert(name("carrier"), carrier);
+            }
+        }
+        Status { id, node: self.config.name.clone(), state: "active".to_owned(), counters, drops, ..Status::default() }
+    }
+}
+
+impl Engine for Wire {
+    fn handle(&mut self, input: Input, now: Instant) {
+        self.release(now);
+        self.miss(now);
+        match input {
+            Input::Frame { port, frame, received } => self.on_frame(port, frame, received, now),
+            Input::Link { port, up, .. } => self.on_link(port, up, now),
+            Input::Timeout => {
+                if !self.ready {
+                    self.ready = true;
+                    self.outputs.push_back(Output::Event(NodeEvent::Ready));
+                }
+            }
+            Input::Command(Command::Status { id }) => {
+                let status = Box::new(self.status(id));
+                self.outputs.push_back(Output::Event(NodeEvent::Status(status)));
+            }
+            Input::Command(Command::Configure(json)) => self.configure(&json),
+            Input::Command(Command::Drain | Command::Alter) => {}
+        }
+    }
+
+    fn poll(&mut self) -> Output {
+        let release = self.waiting.first_key_value().map(|((release, _), _)| *release);
+        let next = self.ends.iter().filter_map(|end| end.expected).chain(release).min();
+        self.outputs.pop_front().unwrap_or(Output::Idle(next))
+    }
+}
+
+#[cfg(test)]
+mod tests;
