@@ -13,7 +13,7 @@ use scalebed_netns::{Sandbox, Stack, VethEnd};
 use crate::exit::{self, Failure};
 use crate::run::Where;
 use blast::{Rate, search};
-use chains::Chain;
+use chains::{Chain, Hop};
 
 /// Searches of each chain.
 const REPEATS: usize = 5;
@@ -41,6 +41,11 @@ pub fn bench(world: Where) -> Result<u8, Failure> {
         println!("| {name} | {:.0} | {} |", result.rate / 1000.0, hops(result));
     }
     println!("\nratio of the Maestro chain to the kernel's: {:.2}", maestro.rate / kernel.rate.max(1.0));
+    let [switch, wire] = passing(place.path())?;
+    println!(
+        "CPU of a packet that only passes, us: switch {switch:.2}, wire process {wire:.2}, ratio {:.2}",
+        wire / switch
+    );
     let (build, down) = large_lab(place.path())?;
     println!("a lab of {NODES} nodes and {} cables: built in {build:.0} ms, gone after {down:.0} ms", NODES - 1);
     simulated::print()?;
@@ -64,6 +69,19 @@ fn measure(name: &str, chain: impl Fn() -> Result<Chain, Failure>) -> Result<Rat
     }
     rates.sort_by(|a, b| a.rate.total_cmp(&b.rate));
     Ok(rates.swap_remove(REPEATS / 2))
+}
+
+/// CPU of the switch and of the wire process for a packet at the same rate, us: medians of five, in turn.
+fn passing(place: &std::path::Path) -> Result<[f64; 2], Failure> {
+    let mut spent = [Vec::with_capacity(REPEATS), Vec::with_capacity(REPEATS)];
+    for _ in 0..REPEATS {
+        for (hop, spent) in [Hop::Switch, Hop::Wire].into_iter().zip(&mut spent) {
+            let mut chain = Chain::hop(place, hop)?;
+            spent.push(blast::cost(&mut chain)?);
+            chain.teardown()?;
+        }
+    }
+    Ok(spent.map(median))
 }
 
 /// Milliseconds to build a row of namespaces with a cable between neighbours, and to take it down. Medians of five.

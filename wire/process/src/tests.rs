@@ -77,7 +77,7 @@ fn bench(settings: Settings) -> Bench {
 }
 
 impl Bench {
-    fn to_ms(&mut self, ms: u64) {
+    fn run_to_ms(&mut self, ms: u64) {
         self.fabric.run_until(Instant(ms * MS + MS / 2));
     }
 
@@ -113,7 +113,7 @@ fn expected(rules: &Rules, ms: u64) -> (Vec<(u64, u32)>, u64) {
 #[test]
 fn a_plain_wire_passes_everything_in_order() {
     let mut bench = bench(Settings::default());
-    bench.to_ms(20);
+    bench.run_to_ms(20);
     let seen: Vec<u32> = bench.seen.take().into_iter().map(|(_, number, _)| number).collect();
     assert_eq!(seen, (0..=20).collect::<Vec<u32>>());
     let status = bench.status();
@@ -124,11 +124,11 @@ fn a_plain_wire_passes_everything_in_order() {
 #[test]
 fn settings_change_on_the_way_and_nonsense_is_counted() {
     let mut bench = bench(Settings::default());
-    bench.to_ms(4);
+    bench.run_to_ms(4);
     let change: Vec<Change> = vec![(3, Settings::both_ways(Rules::cut())), (9, Settings::default())];
     let json = serde_json::to_string(&change).expect("JSON");
     bench.fabric.command(bench.wire, Command::Configure(json));
-    bench.to_ms(9);
+    bench.run_to_ms(9);
     bench.fabric.command(bench.wire, Command::Configure("nonsense".to_owned()));
     let status = bench.status();
     assert_eq!((status.drops["3.to-b.cut"], status.counters["3.to-b.sent"], status.counters["refused"]), (5, 5, 2));
@@ -138,7 +138,7 @@ fn settings_change_on_the_way_and_nonsense_is_counted() {
 fn a_flipped_bit_is_counted() {
     let rules = Rules { corrupt: 200_000, ..Rules::default() };
     let mut bench = bench(Settings { to_b: rules, ..Settings::default() });
-    bench.to_ms(500);
+    bench.run_to_ms(500);
     // Nothing is lost or overtaken: the place tells the number, even of a frame whose number was hit.
     let altered = (0u32..)
         .zip(bench.seen.take())
@@ -151,11 +151,11 @@ fn a_flipped_bit_is_counted() {
 #[test]
 fn a_carrier_that_goes_at_one_end_goes_at_the_other_and_comes_back() {
     let mut bench = bench(Settings::both_ways(Rules { delay: Duration::from_millis(3), ..Rules::default() }));
-    bench.to_ms(10);
+    bench.run_to_ms(10);
     let last = |bench: &Bench, end: usize| *bench.carriers[end].borrow().last().expect("told");
     assert!(last(&bench, 0) && last(&bench, 1));
     bench.fabric.power_off(bench.ends[1]);
-    bench.to_ms(20);
+    bench.run_to_ms(20);
     assert!(!last(&bench, 0), "a sees that b is off");
     // The three that were on their way, and nothing was put in since.
     let status = bench.status();
@@ -163,17 +163,17 @@ fn a_carrier_that_goes_at_one_end_goes_at_the_other_and_comes_back() {
     assert_eq!(status.counters["3.to-b.offered"], 11);
     // Now a goes too; b alone comes back: no carrier anywhere, and no deadlock.
     bench.fabric.power_off(bench.ends[0]);
-    bench.to_ms(30);
+    bench.run_to_ms(30);
     let listener = |carrier: &Rc<RefCell<Vec<bool>>>| {
         Box::new(Ticker { next: None, number: 0, outputs: VecDeque::new(), carrier: Rc::clone(carrier) })
     };
     let back = listener(&bench.carriers[1]);
     bench.fabric.restart(bench.ends[1], back);
-    bench.to_ms(40);
+    bench.run_to_ms(40);
     assert!(!last(&bench, 1), "a is off");
     let back = listener(&bench.carriers[0]);
     bench.fabric.restart(bench.ends[0], back);
-    bench.to_ms(60);
+    bench.run_to_ms(60);
     assert!(last(&bench, 0) && last(&bench, 1), "both are on: {:?}", bench.carriers);
 }
 
@@ -196,7 +196,7 @@ proptest! {
             ..Rules::default()
         };
         let mut bench = bench(Settings { to_b: rules, ..Settings::default() });
-        bench.to_ms(200);
+        bench.run_to_ms(200);
         let (mut expected, lost) = expected(&rules, 200);
         let doubled = expected.windows(2).filter(|pair| pair[0].1 == pair[1].1).count() as u64;
         let all = expected.len() as u64;

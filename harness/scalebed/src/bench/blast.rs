@@ -62,6 +62,21 @@ pub fn search(chain: &mut Chain) -> Result<Rate, Failure> {
     Ok(best)
 }
 
+/// A rate that every hop carries.
+const EASY: f64 = 50_000.0;
+
+/// CPU of the only hop at an easy rate, us a packet.
+///
+/// # Errors
+/// It lost more than a packet in a thousand: what it took is not what passing takes.
+pub fn cost(chain: &mut Chain) -> Result<f64, Failure> {
+    let (sent, got, cpu_us) = trial(chain, EASY)?;
+    if (sent - got.min(sent)) as f64 > LOSS * sent as f64 {
+        return Err(Failure::new(exit::APPLY, format!("bench: {got} of {sent} packets came through a single hop")));
+    }
+    Ok(cpu_us.first().map_or(0.0, |(_, us)| *us))
+}
+
 /// Sends at a rate for a second; gives what was sent, what came out, and the CPU of each hop.
 fn trial(chain: &mut Chain, rate: f64) -> Result<(u64, u64, Hops), Failure> {
     let broke = |error: &dyn std::fmt::Display| Failure::new(exit::BUG, format!("bench: {error}"));

@@ -1,4 +1,4 @@
-//! The two chains: one MHO and one SGM as processes, and three kernel routers.
+//! The chains: one MHO and one SGM as processes, three kernel routers, and one process that only passes frames on.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,15 @@ pub struct Chain {
     /// The MAC that packets are sent to.
     pub gateway: Mac,
     processes: Vec<(String, Process)>,
+}
+
+/// A process that passes on what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// The node that does nothing else.
+    Switch,
+    /// The wire process, without rules.
+    Wire,
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Failure {
@@ -70,14 +79,16 @@ impl Chain {
             (sgm, port("sgm-1-01", PortRole::Downlink(MhoId(1)))?),
             1600,
         )?;
-        let programs = run::programs_beside_this_one()?;
         let mut processes = Vec::new();
         for (name, ns) in [("mho1", mho), ("sgm-1-01", sgm)] {
-            let process = start(&sandbox, ns, &lab, name, &folder, &programs)?;
+            let process = start(&sandbox, ns, &lab, name, &folder)?;
             processes.push((name.to_owned(), process));
         }
         let chain = Self { sandbox, sender, gateway: inside.cluster_mac, processes };
-        wait_active(&folder.join("sgm-1-01.events"))?;
+        wait_for(
+            &folder.join("sgm-1-01.events"),
+            &format!("\"to\":\"{}\"", format!("{:?}", MemberState::Active).to_lowercase()),
+        )?;
         Ok(chain)
     }
 
@@ -109,6 +120,42 @@ impl Chain {
             track(&sandbox, *ns)?;
         }
         Ok(Self { sandbox, sender, gateway: mac(1), processes: Vec::new() })
+    }
+
+    /// generator -> one process that passes frames on -> sink.
+    pub fn hop(place: &Path, hop: Hop) -> Result<Self, Failure> {
+        let folder = tempfile::tempdir_in(place).map_err(|error| failed(&error))?.keep();
+        let mut sandbox = Sandbox::create(&folder).map_err(|error| failed(&error))?;
+        let sender = sandbox.namespace("sender").map_err(|error| failed(&error))?;
+        let between = sandbox.namespace("hop").map_err(|error| failed(&error))?;
+        let end = |name: &str, n: u32| (name.to_owned(), Mac::host(0x0300_0020 + n));
+        let json = |value: serde_json::Result<String>| value.map_err(|error| failed(&error));
+        let (program, names, config) = match hop {
+            Hop::Switch => {
+                let (mut lab, _) = files::lab("maestro-single-site")?;
+                let switch = lab.nodes.iter_mut().find(|node| node.name == "sw-inside");
+                let switch = switch.ok_or_else(|| failed(&"no switch"))?;
+                switch.ports.retain(|port| port.role == PortRole::Access);
+                switch.ports.truncate(2);
+                let names: Vec<String> = switch.ports.iter().map(|port| port.name.clone()).collect();
+                let (_, node) = lab.node("sw-inside").ok_or_else(|| failed(&"no switch"))?;
+                let config = nodes::config(&lab, &[], node, 1, Ablations::default());
+                ("switch", names, json(config.ok_or_else(|| failed(&"no process"))?.to_json())?)
+            }
+            Hop::Wire => {
+                let names = ["a", "b"].map(str::to_owned);
+                let [a, b] = names.clone();
+                let through = scalebed_wire::Through { cable: 0, a, b, settings: scalebed_cable::Settings::default() };
+                let config = scalebed_wire::Config { name: "wires".to_owned(), seed: 1, cables: vec![through] };
+                ("wire", names.to_vec(), json(serde_json::to_string(&config))?)
+            }
+        };
+        let [near, far] = names.as_slice() else { return Err(failed(&"two ports")) };
+        cable(&mut sandbox, (sender, end("inside", 0)), (between, end(near, 1)), 1500)?;
+        cable(&mut sandbox, (between, end(far, 2)), (sender, end("outside", 3)), 1500)?;
+        let process = launch(&sandbox, between, (&folder, program), program, &config)?;
+        wait_for(&folder.join(format!("{program}.events")), "\"ready\"")?;
+        Ok(Self { sandbox, sender, gateway: Mac::host(2), processes: vec![(program.to_owned(), process)] })
     }
 
     /// For sockets in its namespaces.
@@ -169,22 +216,27 @@ fn cable(sandbox: &mut Sandbox, a: (NsId, (String, Mac)), b: (NsId, (String, Mac
     Ok(())
 }
 
-fn start(
-    sandbox: &Sandbox,
-    ns: NsId,
-    lab: &Lab,
-    name: &str,
-    folder: &Path,
-    programs: &Path,
-) -> Result<Process, Failure> {
+fn start(sandbox: &Sandbox, ns: NsId, lab: &Lab, name: &str, folder: &Path) -> Result<Process, Failure> {
     let (_, node) = lab.node(name).ok_or_else(|| failed(&"no such node"))?;
     let config = nodes::config(lab, &[], node, 1, Ablations::default()).ok_or_else(|| failed(&"no process"))?;
+    let json = config.to_json().map_err(|error| failed(&error))?;
+    launch(sandbox, ns, (folder, name), config.program(), &json)
+}
+
+/// Starts a program of ours; its files are in a folder, under a name.
+fn launch(
+    sandbox: &Sandbox,
+    ns: NsId,
+    (folder, name): (&Path, &str),
+    program: &str,
+    config: &str,
+) -> Result<Process, Failure> {
     let path = |ending: &str| -> PathBuf { folder.join(format!("{name}.{ending}")) };
-    std::fs::write(path("json"), config.to_json().map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+    std::fs::write(path("json"), config).map_err(|error| failed(&error))?;
     let text = |ending: &str| path(ending).to_string_lossy().into_owned();
     let args = ["--config", &text("json"), "--control", &text("sock"), "--events", &text("events")];
     let spec = ProcessSpec {
-        program: programs.join(config.program()),
+        program: run::programs_beside_this_one()?.join(program),
         args: args.map(str::to_owned).to_vec(),
         env: Vec::new(),
         stdout: path("out"),
@@ -194,16 +246,15 @@ fn start(
     sandbox.spawn(ns, &spec).map_err(|error| failed(&error))
 }
 
-/// Reads a member's events until it says that it is Active.
-fn wait_active(events: &Path) -> Result<(), Failure> {
-    let active = format!("\"to\":\"{}\"", format!("{:?}", MemberState::Active).to_lowercase());
+/// Reads a process's events until it says these words.
+fn wait_for(events: &Path, words: &str) -> Result<(), Failure> {
     let deadline = std::time::Instant::now() + BOOT;
     loop {
-        if std::fs::read_to_string(events).is_ok_and(|text| text.contains(&active)) {
+        if std::fs::read_to_string(events).is_ok_and(|text| text.contains(words)) {
             return Ok(());
         }
         if std::time::Instant::now() > deadline {
-            return Err(failed(&"the chain's member did not become Active"));
+            return Err(failed(&format!("no {words} in {}", events.display())));
         }
         let _timer_only = scalebed_port::wait(&[], Some(Duration::from_millis(5)));
     }
