@@ -153,20 +153,18 @@ fn one_carrier(evidence: &Evidence<'_>, span: Span) -> Verdict {
         for (at, owner, side, sequence) in exits {
             if let Some(since) = succeeded.get(&owner).copied() {
                 let changed = changes.iter().any(|change| (since..=at).contains(change));
-                if !changed && at <= since + margin {
+                if changed {
+                    succeeded.clear();
+                } else if at <= since + margin {
                     // Overtaken: it says nothing about who came after whom.
                     continue;
-                }
-                if !changed {
+                } else {
                     let path = evidence.path(flow, side, sequence);
                     wrong.push(format!(
                         "at {:.1} ms, {:.1} ms after its successor began: {path}",
                         evidence.ms(at),
                         (at - since) as f64 / MS as f64
                     ));
-                }
-                if changed {
-                    succeeded.clear();
                 }
             }
             if let Some(old) = carrier.filter(|old| *old != owner) {

@@ -21,6 +21,9 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// Every reason, in order.
+    pub const ALL: [Self; 4] = [Self::Cut, Self::Random, Self::Burst, Self::QueueFull];
+
     /// Its name in counters.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -70,6 +73,12 @@ impl Line {
     #[must_use]
     pub const fn new(seed: u64, cable: u64, direction: Direction) -> Self {
         Self { draws: Draws { seed, cable, direction }, index: 0, bad: false, free_at: 0, last_out: 0 }
+    }
+
+    /// Which way it leads.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        self.draws.direction
     }
 
     /// Frames that were put in.

@@ -298,13 +298,14 @@ impl Fabric {
             return;
         };
         let Cable { settings, lines, ledger, .. } = &mut self.cables[index];
-        let (direction, put_in, lost, doubled) = if from_b {
-            (Direction::ToA, &mut ledger.put_in_b, &mut ledger.lost_to_a, &mut ledger.doubled_to_a)
+        let (put_in, lost, doubled) = if from_b {
+            (&mut ledger.put_in_b, &mut ledger.lost_to_a, &mut ledger.doubled_to_a)
         } else {
-            (Direction::ToB, &mut ledger.put_in_a, &mut ledger.lost_to_b, &mut ledger.doubled_to_b)
+            (&mut ledger.put_in_a, &mut ledger.lost_to_b, &mut ledger.doubled_to_b)
         };
         *put_in += 1;
-        match lines[usize::from(from_b)].offer(settings.way(direction), self.now.0, frame.bytes().len()) {
+        let line = &mut lines[usize::from(from_b)];
+        match line.offer(settings.way(line.direction()), self.now.0, frame.bytes().len()) {
             Fate::Passes { after, twice, corrupt, .. } => {
                 if let Some(drawn) = corrupt {
                     flip(frame.bytes_mut(), drawn);

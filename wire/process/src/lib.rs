@@ -55,17 +55,13 @@ struct End {
     /// What comes in here goes over this line.
     line: Line,
     counted: Counted,
-    /// Carrier, as it was told last.
-    carrier: bool,
     /// This end was taken down here, because the other end's carrier went.
     taken_down: bool,
-    /// Brought up again: by then it has carrier, or its other side is down too.
-    expected: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counted {
-    lost: [u64; LOSSES.len()],
+    lost: [u64; Loss::ALL.len()],
     /// On its way when the carrier went.
     carrier: u64,
     doubled: u64,
@@ -73,8 +69,6 @@ struct Counted {
     held_back: u64,
     sent: u64,
 }
-
-const LOSSES: [Loss; 4] = [Loss::Cut, Loss::Random, Loss::Burst, Loss::QueueFull];
 
 /// The engine.
 #[derive(Debug)]
@@ -84,6 +78,8 @@ pub struct Wire {
     /// By release time, then by arrival.
     waiting: BTreeMap<(Instant, u64), (u16, Frame)>,
     arrivals: u64,
+    /// Ends that were brought up again: by then each has carrier, or the other one loses it too.
+    expected: Vec<(u16, Instant)>,
     ready: bool,
     /// Commands that were not understood.
     refused: u64,
@@ -97,24 +93,28 @@ impl Wire {
         let end = |cable, direction| End {
             line: Line::new(config.seed, cable, direction),
             counted: Counted::default(),
-            carrier: false,
             taken_down: false,
-            expected: None,
         };
         let both = |through: &Through| [end(through.cable, Direction::ToB), end(through.cable, Direction::ToA)];
         let ends = config.cables.iter().flat_map(both).collect();
-        Self { config, ends, waiting: BTreeMap::new(), arrivals: 0, ready: false, refused: 0, outputs: VecDeque::new() }
+        Self {
+            config,
+            ends,
+            waiting: BTreeMap::new(),
+            arrivals: 0,
+            expected: Vec::new(),
+            ready: false,
+            refused: 0,
+            outputs: VecDeque::new(),
+        }
     }
 
     fn on_frame(&mut self, port: PortIndex, mut frame: Frame, received: Instant, now: Instant) {
         let Some(end) = self.ends.get_mut(usize::from(port.0)) else { return };
         let settings = &self.config.cables[usize::from(port.0 / 2)].settings;
-        let rules = if port.0.is_multiple_of(2) { &settings.to_b } else { &settings.to_a };
+        let rules = settings.way(end.line.direction());
         match end.line.offer(rules, received.0, frame.bytes().len()) {
-            Fate::Lost(loss) => {
-                let place = LOSSES.iter().position(|known| *known == loss).unwrap_or(0);
-                end.counted.lost[place] += 1;
-            }
+            Fate::Lost(loss) => end.counted.lost[loss as usize] += 1,
             Fate::Passes { after, twice, corrupt, held_back } => {
                 end.counted.held_back += u64::from(held_back);
                 if let Some(drawn) = corrupt {
@@ -131,10 +131,9 @@ impl Wire {
         }
     }
 
-    /// Sends a frame at its time; what is due goes at once, behind what was due before.
+    /// Sends a frame at its time; what is due goes at once: all that was due before has gone.
     fn plan(&mut self, out: u16, frame: Frame, release: Instant, now: Instant) {
         if release <= now {
-            self.release(now);
             self.transmit(out, frame);
         } else {
             self.waiting.insert((release, self.arrivals), (out, frame));
@@ -157,13 +156,10 @@ impl Wire {
 
     /// Of an end that was taken down here no carrier is expected: only the other end brings it back.
     fn on_link(&mut self, port: PortIndex, up: bool, now: Instant) {
-        let Some(end) = self.ends.get_mut(usize::from(port.0)) else { return };
-        end.carrier = up;
-        if end.taken_down {
-            return;
+        if self.ends.get(usize::from(port.0)).is_some_and(|end| !end.taken_down) {
+            self.expected.retain(|(end, _)| *end != port.0);
+            self.carry_over(port.0, up, now);
         }
-        end.expected = None;
-        self.carry_over(port.0, up, now);
     }
 
     /// What one end has, the other gets.
@@ -172,7 +168,8 @@ impl Wire {
         let far = &mut self.ends[usize::from(other)];
         if far.taken_down == up {
             far.taken_down = !up;
-            (far.carrier, far.expected) = (false, up.then(|| now + GRACE));
+            self.expected.retain(|(end, _)| *end != other);
+            self.expected.extend(up.then(|| (other, now + GRACE)));
             self.outputs.push_back(Output::SetPort { port: PortIndex(other), up });
         }
         if !up {
@@ -188,12 +185,9 @@ impl Wire {
 
     /// Ends that were brought up again and have no carrier.
     fn miss(&mut self, now: Instant) {
-        for port in 0..self.ends.len() {
-            let end = &mut self.ends[port];
-            if end.expected.is_some_and(|by| by <= now) {
-                end.expected = None;
-                self.carry_over(u16::try_from(port).unwrap_or(u16::MAX), false, now);
-            }
+        while let Some(place) = self.expected.iter().position(|(_, by)| *by <= now) {
+            let (end, _) = self.expected.swap_remove(place);
+            self.carry_over(end, false, now);
         }
     }
 
@@ -227,7 +221,7 @@ impl Wire {
                 ] {
                     counters.insert(name(what), count);
                 }
-                for (loss, count) in LOSSES.iter().zip(lost) {
+                for (loss, count) in Loss::ALL.iter().zip(lost) {
                     drops.insert(name(loss.name()), count);
                 }
                 drops.insert(name("carrier"), carrier);
@@ -261,7 +255,7 @@ impl Engine for Wire {
 
     fn poll(&mut self) -> Output {
         let release = self.waiting.first_key_value().map(|((release, _), _)| *release);
-        let next = self.ends.iter().filter_map(|end| end.expected).chain(release).min();
+        let next = self.expected.iter().map(|(_, by)| *by).chain(release).min();
         self.outputs.pop_front().unwrap_or(Output::Idle(next))
     }
 }

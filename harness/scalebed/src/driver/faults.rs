@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use scalebed_cable::{Rules, Settings as CableSettings};
 use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{Fault, Kind, Reach};
-use scalebed_topologies::lab::{Cable, End};
+use scalebed_topologies::lab::End;
 
 use super::{Driver, NodeState, Stop};
 use crate::exit::{self, Failure};
@@ -61,13 +61,16 @@ impl<W: World + ?Sized> Driver<'_, W> {
 
     /// A fault of a cable or of all cables of a node, or its end.
     fn bend(&mut self, fault: &Fault, broken: bool) -> Result<(), Stop> {
-        let bent = self.bent(fault)?;
+        let bent = concerned(self.lab, fault);
+        if bent.is_empty() {
+            return Err(unknown(fault));
+        }
         let mut done = None;
         let mut at = 0;
         for (cable, _) in bent {
             let end = self.lab.unplugged_end(&self.lab.cables[cable]);
             at = usize::from(end.node);
-            let (unplugged, settings) = self.state_of(cable)?;
+            let (unplugged, settings) = self.state_of(cable);
             let one = if fault.kind == Kind::Unplug {
                 self.world.set_port(at, usize::from(end.port), !unplugged)?
             } else {
@@ -83,37 +86,16 @@ impl<W: World + ?Sized> Driver<'_, W> {
     }
 
     /// What all faults that stand do to a cable: is it unplugged, and what becomes of its frames?
-    fn state_of(&self, cable: usize) -> Result<(bool, CableSettings), Stop> {
+    fn state_of(&self, cable: usize) -> (bool, CableSettings) {
         let (mut unplugged, mut sum) = (false, CableSettings::default());
         for &index in &self.standing {
             let fault = &self.faults[index];
-            for (_, settings) in self.bent(fault)?.into_iter().filter(|(bent, _)| *bent == cable) {
+            for (_, settings) in concerned(self.lab, fault).into_iter().filter(|(bent, _)| *bent == cable) {
                 unplugged |= fault.kind == Kind::Unplug;
                 sum = sum.worse(settings);
             }
         }
-        Ok((unplugged, sum))
-    }
-
-    /// The cables that a fault concerns, and what it does to them.
-    fn bent(&self, fault: &Fault) -> Result<Vec<(usize, CableSettings)>, Stop> {
-        let cables = || self.lab.cables.iter().enumerate();
-        if fault.kind.reach() == Reach::Cable {
-            let cable = cables().find(|(_, cable)| cable.name == fault.target);
-            return cable.map(|(index, _)| vec![(index, rules(fault.kind))]).ok_or_else(|| unknown(fault));
-        }
-        let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(fault)) };
-        let at = |end: End| usize::from(end.node) == node;
-        let (out, back) = match fault.kind {
-            Kind::Mute => (Rules::cut(), Rules::default()),
-            Kind::Deafen => (Rules::default(), Rules::cut()),
-            _ => (Rules::cut(), Rules::cut()),
-        };
-        let of_node = cables().filter(|(_, cable)| at(cable.a) || at(cable.b)).map(|(index, cable)| {
-            let (to_b, to_a) = if at(cable.a) { (out, back) } else { (back, out) };
-            (index, CableSettings { to_b, to_a })
-        });
-        Ok(of_node.collect())
+        (unplugged, sum)
     }
 }
 
@@ -133,20 +115,29 @@ fn unknown(fault: &Fault) -> Stop {
 /// The cables to whose frames faults do something: a world of processes has to build them so.
 #[must_use]
 pub fn bent(lab: &Lab, faults: &[Fault]) -> BTreeSet<usize> {
-    let mut found = BTreeSet::new();
-    for fault in faults.iter().filter(|fault| fault.kind != Kind::Unplug) {
-        let node = match fault.kind.reach() {
-            Reach::Process => continue,
-            Reach::Cable => None,
-            Reach::CablesOfNode => lab.node(&fault.target).map(|(node, _)| node),
-        };
-        let concerns = |cable: &Cable| {
-            [cable.a, cable.b].iter().any(|end| Some(usize::from(end.node)) == node)
-                || node.is_none() && cable.name == fault.target
-        };
-        found.extend((0..lab.cables.len()).filter(|&index| concerns(&lab.cables[index])));
+    let frames = faults.iter().filter(|fault| fault.kind != Kind::Unplug && fault.kind.reach() != Reach::Process);
+    frames.flat_map(|fault| concerned(lab, fault)).map(|(cable, _)| cable).collect()
+}
+
+/// The cables that a fault concerns, and what it does to their frames; none: the lab does not have its target.
+fn concerned(lab: &Lab, fault: &Fault) -> Vec<(usize, CableSettings)> {
+    let cables = lab.cables.iter().enumerate();
+    if fault.kind.reach() == Reach::Cable {
+        let named = cables.filter(|(_, cable)| cable.name == fault.target);
+        return named.map(|(index, _)| (index, rules(fault.kind))).collect();
     }
-    found
+    let Some((node, _)) = lab.node(&fault.target) else { return Vec::new() };
+    let at = |end: End| usize::from(end.node) == node;
+    let (out, back) = match fault.kind {
+        Kind::Mute => (Rules::cut(), Rules::default()),
+        Kind::Deafen => (Rules::default(), Rules::cut()),
+        _ => (Rules::cut(), Rules::cut()),
+    };
+    let of_node = cables.filter(|(_, cable)| at(cable.a) || at(cable.b)).map(|(index, cable)| {
+        let (to_b, to_a) = if at(cable.a) { (out, back) } else { (back, out) };
+        (index, CableSettings { to_b, to_a })
+    });
+    of_node.collect()
 }
 
 /// What a fault does to frames on its cable.
