@@ -68,7 +68,7 @@ impl ClusterOrchestrator {
     }
 
     /// A control message came in on `port`.
-    pub fn on_control(&mut self, _port: u16, message: &Control, received: Instant, now: Instant) {
+    pub fn on_control(&mut self, port: u16, message: &Control, received: Instant, now: Instant) {
         if message.to.is_some_and(|to| to != self.config.id) {
             return;
         }
@@ -83,9 +83,9 @@ impl ClusterOrchestrator {
             Body::Read { announced } => {
                 self.check_matrix();
                 let body = self.held.read(*announced);
-                self.answer(message.from, body);
+                self.answer(message.from, port, body);
             }
-            Body::Prepare(matrix) => self.prepare(message.from, matrix, now),
+            Body::Prepare(matrix) => self.prepare(message.from, port, matrix, now),
             Body::Activate { generation } => {
                 if self.held.activate(*generation) {
                     self.serve_again();
@@ -243,14 +243,18 @@ impl ClusterOrchestrator {
         self.held.author()
     }
 
-    fn answer(&mut self, to: NodeId, body: Body) {
+    /// By the way the question came: that the asker does not hear this orchestrator on the cable between them is not to be
+    /// seen from here.
+    fn answer(&mut self, to: NodeId, asked_on: u16, body: Body) {
+        let role = self.config.ports.get(usize::from(asked_on)).map(|port| port.role);
+        let port = if role == Some(PortRole::Pair) { Port::One(asked_on) } else { Port::Best };
         if self.config.group.quirks.twice {
-            self.steps.push_back(Step::Send { port: Port::Best, to: Some(to), body: body.clone() });
+            self.steps.push_back(Step::Send { port, to: Some(to), body: body.clone() });
         }
-        self.steps.push_back(Step::Send { port: Port::Best, to: Some(to), body });
+        self.steps.push_back(Step::Send { port, to: Some(to), body });
     }
 
-    fn prepare(&mut self, from: NodeId, matrix: &Matrix, now: Instant) {
+    fn prepare(&mut self, from: NodeId, port: u16, matrix: &Matrix, now: Instant) {
         self.held.pardon(matrix.generation, self.peers.active_of(matrix.generation));
         let body = match self.held.prepare(matrix) {
             Answer::Only(body) => body,
@@ -266,7 +270,7 @@ impl ClusterOrchestrator {
                 body
             }
         };
-        self.answer(from, body);
+        self.answer(from, port, body);
     }
 
     /// Counted in a matrix that is active: the barrier of its author held, so no other author is in its place.

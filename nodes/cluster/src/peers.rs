@@ -113,10 +113,16 @@ impl Peers {
         self.present().map(one).collect()
     }
 
-    /// The indirect probe: does every Active member that is heard (but for the accused) say that it does not hear it?
+    /// The indirect probe: does every Active member that is heard (but for the accused) say that it does not hear it? An
+    /// orchestrator is heard by the other one too: the two see each other on a cable of their own, when every member that
+    /// the observer still hears has lost sight of one of them.
     pub(crate) fn agree_silent(&self, accused: NodeId) -> bool {
-        self.members()
-            .filter(|(member, peer)| NodeId::from(*member) != accused && peer.beat.state == MemberState::Active)
+        let asked = |node: NodeId, peer: &Peer| match node {
+            NodeId::Member(_) => peer.beat.state == MemberState::Active,
+            NodeId::Mho(_) => accused.mho().is_some(),
+        };
+        self.present()
+            .filter(|&(node, peer)| node != accused && asked(node, peer))
             .all(|(_, peer)| peer.beat.heard.iter().all(|heard| heard.node != accused))
     }
 }

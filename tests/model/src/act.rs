@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use scalebed_cluster::pieces::Answer;
-use scalebed_frame::{Generation, Incarnation};
+use scalebed_frame::control::Assignment;
+use scalebed_frame::{Generation, Incarnation, MemberId};
 
 use crate::state::{Node, Process, Role, State};
-use crate::{Agreement, Safeguard};
+use crate::{Agreement, Faults, Safeguard};
 
 /// One step. Numbers are places of nodes or proposals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub enum Action {
     Activate(usize, usize),
     /// The author's barrier is over.
     Close(usize),
+    /// The author, whose matrix a node refused, reads again.
+    Refused(usize, usize),
     /// The author makes a change.
     Change(usize),
     /// A member begins to take over.
@@ -60,8 +63,14 @@ impl Agreement {
                 Process::Runs => {}
             }
             if state.faults > 0 {
-                actions.extend([Action::Stop(place), Action::Kill(place), Action::Mute(place), Action::Deafen(place)]);
-                if self.bounds.pairs {
+                actions.push(Action::Kill(place));
+                if self.bounds.of >= Faults::Stops {
+                    actions.push(Action::Stop(place));
+                }
+                if self.bounds.of >= Faults::Nodes {
+                    actions.extend([Action::Mute(place), Action::Deafen(place)]);
+                }
+                if self.bounds.of == Faults::Pairs {
                     let others = places.clone().filter(|&other| other != place);
                     actions.extend(others.map(|other| Action::Cut(place, other)));
                 }
@@ -73,8 +82,12 @@ impl Agreement {
                 actions.push(Action::Isolated(place));
             }
             for proposal in 0..state.proposals.len() {
-                actions.push(Action::Prepare(proposal, place));
-                if state.proposals[proposal].activated {
+                if is_news(state, proposal, place) {
+                    actions.push(Action::Prepare(proposal, place));
+                }
+                let generation = state.proposals[proposal].matrix.generation;
+                let may = generation > node.held.activated && generation <= node.held.accepted;
+                if may && state.proposals[proposal].activated {
                     actions.push(Action::Activate(proposal, place));
                 }
             }
@@ -86,7 +99,8 @@ impl Agreement {
 
     fn as_member(&self, state: &State, place: usize, actions: &mut Vec<Action>) {
         let node = &state.nodes[place];
-        actions.extend(state.members().filter(|&to| to != place).map(|to| Action::List(place, to)));
+        let receivers = state.members().filter(|&to| to != place && awaits(&state.nodes[to], node.member()));
+        actions.extend(receivers.map(|to| Action::List(place, to)));
         if node.fenced {
             return;
         }
@@ -97,15 +111,19 @@ impl Agreement {
                     actions.extend([Action::Answer(place, other), Action::NoAnswer(place, other)]);
                 }
             }
-            Role::Leads => actions.extend([Action::Close(place), Action::Change(place)]),
+            Role::Leads => {
+                actions.extend([Action::Close(place), Action::Change(place)]);
+                let others = (0..state.nodes.len()).filter(|&other| other != place);
+                actions.extend(others.map(|other| Action::Refused(place, other)));
+            }
         }
     }
 
     /// Does it. False: it means nothing here.
     pub(crate) fn act(&self, state: &mut State, action: Action) -> bool {
         match action {
-            Action::Stop(place) => return fault(state, |state| state.nodes[place].process = Process::Stopped),
-            Action::Kill(place) => return fault(state, |state| state.nodes[place].process = Process::Dead),
+            Action::Stop(place) => return fault(state, |state| state.node_mut(place).process = Process::Stopped),
+            Action::Kill(place) => return fault(state, |state| state.node_mut(place).process = Process::Dead),
             Action::Mute(place) => {
                 return fault(state, |state| (0..state.nodes.len()).for_each(|other| state.cut(place, other)));
             }
@@ -114,10 +132,10 @@ impl Agreement {
             }
             Action::Cut(from, to) => return state.reaches(from, to) && fault(state, |state| state.cut(from, to)),
             Action::Wake(place) => {
-                state.nodes[place].process = Process::Runs;
-                self.fence(&mut state.nodes[place]);
+                state.node_mut(place).process = Process::Runs;
+                self.fence(state.node_mut(place));
             }
-            Action::LeaseEnds(place) | Action::Isolated(place) => self.fence(&mut state.nodes[place]),
+            Action::LeaseEnds(place) | Action::Isolated(place) => self.fence(state.node_mut(place)),
             Action::Prepare(proposal, place) => {
                 return self.arrives(state, proposal, place) && self.prepare(state, proposal, place);
             }
@@ -125,6 +143,7 @@ impl Agreement {
                 return self.arrives(state, proposal, place) && activate(state, proposal, place);
             }
             Action::Close(author) => return self.close(state, author),
+            Action::Refused(author, other) => return self.refused(state, author, other),
             Action::Change(author) => return self.change(state, author, false),
             Action::TakeOver(author) => return self.take_over(state, author),
             Action::Answer(author, other) => return self.answer(state, author, other, true),
@@ -151,13 +170,15 @@ impl Agreement {
             node.held = Arc::new(held);
         }
         node.complete.clear();
+        // What it held are copies from now on.
+        node.holds = 0;
     }
 
     fn prepare(&self, state: &mut State, proposal: usize, place: usize) -> bool {
         hear(state, place);
         let matrix = Arc::clone(&state.proposals[proposal].matrix);
         let active = self.active_of(state, matrix.generation, place);
-        let node = &mut state.nodes[place];
+        let node = state.node_mut(place);
         let named = match node.id.mho() {
             Some(mho) => !node.fenced || matrix.orchestrators.contains(&(mho, node.life)),
             None => matrix.admitted.contains(&node.me()),
@@ -176,18 +197,20 @@ impl Agreement {
         let mut held = (*node.held).clone();
         held.pardon(matrix.generation, active);
         let Answer::Accepted(_) = held.prepare(&matrix) else {
-            let again = node.held.accepted == matrix.generation && state.proposals[proposal].acked >> place & 1 == 0;
+            let again = node.held.accepted == matrix.generation && is_news(state, proposal, place);
             state.proposals[proposal].acked |= u8::from(again) << place;
             return again;
         };
-        let ended = matrix.admitted.iter().find(|one| node.held.is_ended(one.member, one.incarnation));
+        let mut ended = matrix.admitted.clone();
+        ended.retain(|one| node.held.is_ended(one.member, one.incarnation));
         // In Maestro orchestrators are the acceptors: what an author alone held was never in force.
-        state.ended_admitted = ended.copied().filter(|_| node.is_mho() || !self.is_maestro());
+        let accepts = node.is_mho() || !self.is_maestro();
         node.held = Arc::new(held);
         node.complete.retain(|(moved, _)| matrix.buckets.iter().any(|bucket| bucket.moved == *moved));
         if node.role != Role::None && matrix.generation.author != node.member() {
             node.role = Role::None;
         }
+        state.ended_admitted = ended.into_iter().find(|one| accepts && state.left_out(*one));
         state.proposals[proposal].acked |= 1 << place;
         true
     }
@@ -203,11 +226,28 @@ impl Agreement {
     }
 }
 
+/// May a Prepare change anything at a node? (Asked before a state is copied: most may not.)
+fn is_news(state: &State, proposal: usize, place: usize) -> bool {
+    let generation = state.proposals[proposal].matrix.generation;
+    let accepted = state.nodes[place].held.accepted;
+    let unacked = || state.proposals[proposal].acked >> place & 1 == 0 && state.waits_for_acks(proposal);
+    generation > accepted || generation == accepted && unacked()
+}
+
+/// Does it wait for a list of this previous owner?
+fn awaits(node: &Node, previous: MemberId) -> bool {
+    let waits = |bucket: &Assignment| {
+        let mine = bucket.owner == node.member() && bucket.previous == Some(previous);
+        mine && !node.complete.contains(&(bucket.moved, previous))
+    };
+    node.process == Process::Runs && node.held.matrix.as_ref().is_some_and(|matrix| matrix.buckets.iter().any(waits))
+}
+
 /// A fenced member goes by what it hears that others hold: what is lower is not for it any more.
 fn hear(state: &mut State, place: usize) {
     let heard = (0..state.nodes.len()).filter(|&other| state.hears(place, other));
     let highest = heard.map(|other| state.nodes[other].held.accepted).max();
-    let node = &mut state.nodes[place];
+    let node = state.node_mut(place);
     if let Some(highest) = highest.filter(|highest| !node.is_mho() && node.fenced && *highest > node.held.promised) {
         let mut held = (*node.held).clone();
         held.promised = highest;
@@ -224,7 +264,7 @@ fn fault(state: &mut State, what: impl FnOnce(&mut State)) -> bool {
 fn activate(state: &mut State, proposal: usize, place: usize) -> bool {
     hear(state, place);
     let generation = state.proposals[proposal].matrix.generation;
-    let node = &mut state.nodes[place];
+    let node = state.node_mut(place);
     let mut held = (*node.held).clone();
     if !held.activate(generation) {
         return false;
@@ -241,20 +281,22 @@ fn activate(state: &mut State, proposal: usize, place: usize) -> bool {
     true
 }
 
-/// A list is sent when the previous owner accepts the move, and serves.
+/// A list is sent when the previous owner accepts the move, and serves. What it names is its receiver's from then on.
 fn list(state: &mut State, from: usize, to: usize) -> bool {
     let previous = state.nodes[from].member();
     let (sender, receiver) = (&state.nodes[from], &state.nodes[to]);
     let Some(matrix) = &receiver.held.matrix else { return false };
-    let moves = matrix.buckets.iter().filter(|bucket| {
-        bucket.owner == receiver.member() && bucket.previous == Some(previous) && sender.held.accepted >= bucket.moved
-    });
-    let new: Vec<_> = moves.map(|bucket| (bucket.moved, previous)).collect();
-    let before = receiver.complete.len();
     if !sender.serves() {
         return false;
     }
-    let receiver = &mut state.nodes[to];
+    let moves = (0..).zip(&matrix.buckets).filter(|(_, bucket)| {
+        bucket.owner == receiver.member() && bucket.previous == Some(previous) && sender.held.accepted >= bucket.moved
+    });
+    let (moved, new): (Vec<u8>, Vec<_>) = moves.map(|(place, bucket)| (place, (bucket.moved, previous))).unzip();
+    let before = receiver.complete.len();
+    let receiver = state.node_mut(to);
     receiver.complete.extend(new);
-    receiver.complete.len() > before
+    let news = receiver.complete.len() > before;
+    moved.into_iter().for_each(|bucket| state.node_mut(from).holds &= !(1 << bucket));
+    news
 }

@@ -25,7 +25,7 @@ impl Agreement {
             return false;
         }
         if !self.has(Safeguard::Read) {
-            state.nodes[place].role = Role::Leads;
+            state.node_mut(place).role = Role::Leads;
             return self.change(state, place, true);
         }
         start_reading(state, place);
@@ -44,7 +44,7 @@ impl Agreement {
             }
             let mut held = (*state.nodes[other].held).clone();
             let Body::ReadAnswer { accepted, promised, .. } = held.read(announced) else { return false };
-            state.nodes[other].held = Arc::new(held);
+            state.node_mut(other).held = Arc::new(held);
             if promised > announced {
                 promise(state, author, promised);
             }
@@ -63,14 +63,31 @@ impl Agreement {
             }
         }
         let open = open & !(1 << other);
-        state.nodes[author].role = Role::Reading { open, announced, best };
+        state.node_mut(author).role = Role::Reading { open, announced, best };
         if open == 0 { self.read(state, author, best, announced) } else { true }
+    }
+
+    /// Somebody holds something else than what it is asked to accept, or promised to.
+    pub(crate) fn refused(&self, state: &mut State, author: usize, other: usize) -> bool {
+        let holds = &state.nodes[other].held;
+        let higher = holds.accepted.max(holds.promised);
+        let proposal =
+            state.proposals.iter().position(|one| one.matrix.generation == state.nodes[author].held.accepted);
+        let waits = proposal.is_some_and(|place| state.waits_for_acks(place));
+        let refuses = state.nodes[other].process == Process::Runs && higher > state.nodes[author].held.accepted;
+        let reads = self.bounds.again && self.has(Safeguard::Read);
+        if !reads || !waits || !refuses || self.must_fence(state, author) {
+            return false;
+        }
+        promise(state, author, higher);
+        start_reading(state, author);
+        true
     }
 
     /// All answered: the author builds on the highest matrix found.
     fn read(&self, state: &mut State, author: usize, best: usize, announced: Generation) -> bool {
         let matrix = Arc::clone(&state.proposals[best].matrix);
-        let node = &mut state.nodes[author];
+        let node = state.node_mut(author);
         if !matrix.admitted.contains(&node.me()) {
             self.fence(node);
             return true;
@@ -86,7 +103,7 @@ impl Agreement {
             start_reading(state, author);
             return next as usize <= 2 + self.bounds.changes + usize::from(self.bounds.faults);
         }
-        state.nodes[author].role = Role::Leads;
+        state.node_mut(author).role = Role::Leads;
         self.change(state, author, true);
         true
     }
@@ -135,19 +152,20 @@ impl Agreement {
         }
         let generation = next_generation(state, author);
         let next = Arc::new(matrix::next(&base, generation, &admitted, &orchestrators, Redeal::MinimalMove));
-        let node = &mut state.nodes[author];
+        let node = state.node_mut(author);
         let mut held = (*node.held).clone();
-        let ended = next.admitted.iter().find(|one| held.is_ended(one.member, one.incarnation));
-        state.ended_admitted = ended.copied().filter(|_| !self.is_maestro());
+        let mut ended = next.admitted.clone();
+        ended.retain(|one| held.is_ended(one.member, one.incarnation));
         held.propose(&next);
         node.held = Arc::new(held);
+        state.ended_admitted = ended.into_iter().find(|one| !self.is_maestro() && state.left_out(*one));
         let digest = matrix::digest(&next);
         state.proposals.push(Proposal { matrix: next, digest, acked: 1 << author, activated: false });
         true
     }
 
     /// Everybody admitted shows that the author's generation is active.
-    fn is_settled(&self, state: &State, author: usize) -> bool {
+    pub(crate) fn is_settled(&self, state: &State, author: usize) -> bool {
         let held = &state.nodes[author].held;
         let shows = |one: &Admitted| state.nodes[state.place(one.member)].held.activated >= held.accepted;
         held.activated == held.accepted && held.admitted().iter().all(shows)
@@ -193,7 +211,7 @@ impl Agreement {
         }
         let generation = proposal.matrix.generation;
         state.proposals[place].activated = true;
-        let node = &mut state.nodes[author];
+        let node = state.node_mut(author);
         let mut held = (*node.held).clone();
         held.activate(generation);
         node.held = Arc::new(held);
@@ -208,12 +226,12 @@ fn start_reading(state: &mut State, place: usize) {
     let members = matrix_members(state, place);
     let asked = |other: &usize| *other != place && (state.nodes[*other].is_mho() || members.contains(other));
     let open = (0..state.nodes.len()).filter(asked).fold(0u8, |bits, other| bits | 1 << other);
-    state.nodes[place].role = Role::Reading { open, announced, best: best.unwrap_or(0) };
+    state.node_mut(place).role = Role::Reading { open, announced, best: best.unwrap_or(0) };
 }
 
 /// What was promised elsewhere binds whoever hears of it.
 fn promise(state: &mut State, place: usize, promised: Generation) {
-    let node = &mut state.nodes[place];
+    let node = state.node_mut(place);
     let mut held = (*node.held).clone();
     held.promised = held.promised.max(promised);
     node.held = Arc::new(held);

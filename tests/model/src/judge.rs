@@ -25,7 +25,10 @@ impl Agreement {
     /// Does nobody, of those whom `observer` hears, hear `subject`? (the indirect probe)
     fn is_silent(&self, state: &State, observer: usize, subject: usize) -> bool {
         let active = |place: usize| state.nodes[place].serves();
-        let heard = state.members().filter(|&other| state.hears(observer, other) && active(other));
+        // An orchestrator is seen by the other one, too.
+        let mhos = state.orchestrators().filter(|_| state.nodes[subject].is_mho());
+        let asked = state.members().filter(|&other| active(other)).chain(mhos);
+        let heard: Vec<usize> = asked.filter(|&other| other != subject && state.hears(observer, other)).collect();
         let nobody = !state.hears(observer, subject) && heard.into_iter().all(|other| !state.hears(other, subject));
         // Timers: whose lease is over fences itself before anybody's dead timer runs out.
         nobody && !self.lease_is_over(state, subject)
@@ -92,6 +95,41 @@ impl Agreement {
     pub(crate) fn carriers(&self, state: &State) -> Option<usize> {
         (0..usize::from(crate::BUCKETS))
             .find(|&bucket| state.members().filter(|&member| self.begins(state, member, bucket)).count() > 1)
+    }
+
+    /// Packets come everywhere all the time: whoever may begin connections has begun some.
+    pub(crate) fn begin(&self, state: &mut State) {
+        for (place, bucket) in
+            state.members().flat_map(|place| (0..usize::from(crate::BUCKETS)).map(move |bucket| (place, bucket)))
+        {
+            if state.nodes[place].holds >> bucket & 1 == 0 && self.begins(state, place, bucket) {
+                state.node_mut(place).holds |= 1 << bucket;
+            }
+        }
+    }
+
+    /// A bucket with two members that have connections of their own in it, and whose frames leave the group.
+    pub(crate) fn holders(&self, state: &State) -> Option<usize> {
+        let holds = |member: usize, bucket: usize| {
+            let node = &state.nodes[member];
+            node.serves() && node.holds >> bucket & 1 == 1 && self.leaves(state, member)
+        };
+        (0..usize::from(crate::BUCKETS))
+            .find(|&bucket| state.members().filter(|&member| holds(member, bucket)).count() > 1)
+    }
+
+    /// ElasticXL: a life that an active generation leaves out, and whose frames, which may still come at any time, a member
+    /// takes that has connections.
+    pub(crate) fn stale(&self, state: &State) -> Option<Admitted> {
+        let takes = |one: &Admitted| {
+            state.members().any(|place| {
+                let node = &state.nodes[place];
+                let known = !self.has(Safeguard::Fence) || node.held.admitted().contains(one);
+                node.serves() && node.holds != 0 && node.member() != one.member && known
+            })
+        };
+        let lives = state.proposals.iter().flat_map(|one| &one.matrix.admitted);
+        lives.copied().find(|one| takes(one) && state.left_out(*one))
     }
 
     /// Members that hold the pivot's role: their own generation is active.

@@ -1,7 +1,6 @@
 //! What the model's nodes are, and what is under way between them.
 
 use std::collections::BTreeSet;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use scalebed_cluster::pieces::Held;
@@ -9,7 +8,7 @@ use scalebed_distribution::matrix;
 use scalebed_frame::control::{Admitted, Matrix};
 use scalebed_frame::{Generation, Incarnation, MemberId, MhoId, NodeId};
 
-use crate::{Agreement, BUCKETS, MEMBERS};
+use crate::{Agreement, BUCKETS};
 
 /// What a node's process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +57,8 @@ pub struct Node {
     pub role: Role,
     /// Planned moves to it whose list is complete: the generation that moved, and from whom.
     pub complete: BTreeSet<(Generation, MemberId)>,
+    /// Buckets of whose connections it has some of its own, a bit a bucket: those that it, in this life, began or was given.
+    pub holds: u8,
 }
 
 impl Node {
@@ -70,6 +71,7 @@ impl Node {
             held: Arc::new(Held::new()),
             role: Role::None,
             complete: BTreeSet::new(),
+            holds: 0,
         }
     }
 
@@ -114,8 +116,8 @@ pub struct Proposal {
 /// Everything.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// Members first, then orchestrators.
-    pub nodes: Vec<Node>,
+    /// Members first, then orchestrators. States share those in which they do not differ.
+    pub nodes: Vec<Arc<Node>>,
     /// In the order in which they were made; the first is there from the start.
     pub proposals: Vec<Proposal>,
     /// One-way cuts of heartbeats: bit `5 * from + to`.
@@ -124,37 +126,6 @@ pub struct State {
     pub faults: u8,
     /// A life that an acceptor accepted although it saw it left out.
     pub ended_admitted: Option<Admitted>,
-}
-
-// States are told apart as their fingerprints are.
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        let print = |state: &Self| {
-            let mut hasher = std::collections::hash_map::DefaultHasher::new();
-            state.hash(&mut hasher);
-            hasher.finish()
-        };
-        print(self) == print(other)
-    }
-}
-
-impl Eq for State {}
-
-impl Hash for State {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        for node in &self.nodes {
-            (node.life, node.process, node.fenced, node.role, &node.complete).hash(hasher);
-            let held = &node.held;
-            // The digest stands for the matrix: the engine takes equal digests for equal matrices too.
-            (held.digest, held.accepted, held.activated, held.promised).hash(hasher);
-            // Lives that a node saw left out are as much its state as its matrix.
-            held.hash_lives(hasher);
-        }
-        for proposal in &self.proposals {
-            (proposal.digest, proposal.acked, proposal.activated).hash(hasher);
-        }
-        (self.cuts, self.faults, self.ended_admitted).hash(hasher);
-    }
 }
 
 pub(crate) fn member(number: usize) -> MemberId {
@@ -166,11 +137,12 @@ impl State {
     #[must_use]
     pub fn start(model: &Agreement) -> Self {
         let mhos = if model.is_maestro() { 2 } else { 0 };
-        let ids = (1..=MEMBERS).map(|number| NodeId::from(member(number)));
+        let ids = (1..=model.bounds.members).map(|number| NodeId::from(member(number)));
         let mut nodes: Vec<Node> = ids.chain((1..=mhos).map(|mho| NodeId::from(MhoId(mho)))).map(Node::new).collect();
         let admitted: Vec<Admitted> = nodes.iter().take(model.bounds.admitted).map(Node::me).collect();
         let orchestrators: Vec<_> = (1..=mhos).map(|mho| (MhoId(mho), Incarnation(1))).collect();
-        let first = Generation { counter: 1, author: admitted[0].member, incarnation: Incarnation(1) };
+        let author = model.bounds.author - 1;
+        let first = Generation { counter: 1, author: admitted[author].member, incarnation: Incarnation(1) };
         let matrix = Arc::new(matrix::first(first, BUCKETS, &admitted, &orchestrators));
         for node in &mut nodes {
             if node.is_mho() || admitted.contains(&node.me()) {
@@ -180,10 +152,28 @@ impl State {
                 (node.held, node.fenced) = (Arc::new(held), false);
             }
         }
-        nodes[0].role = Role::Leads;
+        nodes[author].role = Role::Leads;
         let digest = matrix::digest(&matrix);
+        let nodes = nodes.into_iter().map(Arc::new).collect();
         let proposals = vec![Proposal { matrix, digest, acked: u8::MAX, activated: true }];
-        Self { nodes, proposals, cuts: 0, faults: model.bounds.faults, ended_admitted: None }
+        let mut state = Self { nodes, proposals, cuts: 0, faults: model.bounds.faults, ended_admitted: None };
+        model.begin(&mut state);
+        state
+    }
+
+    /// A node, to be changed.
+    pub fn node_mut(&mut self, place: usize) -> &mut Node {
+        Arc::make_mut(&mut self.nodes[place])
+    }
+
+    /// Did an active generation admit this life, and a later active one leave it out? What was never active bound nobody.
+    #[must_use]
+    pub fn left_out(&self, one: Admitted) -> bool {
+        let active = || self.proposals.iter().filter(|proposal| proposal.activated).map(|proposal| &proposal.matrix);
+        let admits = active().filter(|matrix| matrix.admitted.contains(&one)).map(|matrix| matrix.generation).min();
+        let leaves_out =
+            active().filter(|matrix| !matrix.admitted.contains(&one)).map(|matrix| matrix.generation).max();
+        admits.is_some_and(|admits| leaves_out.is_some_and(|leaves_out| admits < leaves_out))
     }
 
     /// Is there no cut from one to the other?
@@ -206,13 +196,13 @@ impl State {
     }
 
     /// The places of members.
-    pub fn members(&self) -> impl Iterator<Item = usize> + use<> {
-        0..MEMBERS
+    pub fn members(&self) -> std::ops::Range<usize> {
+        0..self.nodes.iter().filter(|node| !node.is_mho()).count()
     }
 
     /// The places of orchestrators.
     pub fn orchestrators(&self) -> impl Iterator<Item = usize> + use<> {
-        MEMBERS..self.nodes.len()
+        self.members().end..self.nodes.len()
     }
 
     /// The place of a member.
