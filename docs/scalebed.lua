@@ -19,6 +19,7 @@ local f = {
   to_uplink = ProtoField.bool("scalebed.to_uplink", "To an uplink", 8, nil, 0x01),
   detoured = ProtoField.bool("scalebed.detoured", "Detoured over the pair cable", 8, nil, 0x02),
   copy = ProtoField.bool("scalebed.copy", "Copy of a broadcast", 8, nil, 0x04),
+  check = ProtoField.uint8("scalebed.check", "Check (modulo 31)", base.DEC, nil, 0xf8),
   generation = ProtoField.uint32("scalebed.generation", "Generation in which the bucket moved"),
   author = ProtoField.string("scalebed.author", "Author of that generation"),
   origin = ProtoField.string("scalebed.origin", "Origin"),
@@ -45,7 +46,7 @@ function shim.dissector(tvb, pinfo, tree)
   if tvb:len() < 16 then return 0 end
   local b = function(at) return tvb(at, 1):uint() end
   local kind = kinds[b(0) % 16]
-  if math.floor(b(0) / 16) ~= 1 or kind == nil then return 0 end
+  if math.floor(b(0) / 16) ~= 2 or kind == nil then return 0 end
   local t = tree:add(shim, tvb(0, 16), string.format("scalebed shim: %s from %s", kind, node(b(9))))
   t:add(f.version, tvb(0, 1))
   t:add(f.kind, tvb(0, 1))
@@ -54,6 +55,7 @@ function shim.dissector(tvb, pinfo, tree)
   t:add(f.to_uplink, tvb(3, 1))
   t:add(f.detoured, tvb(3, 1))
   t:add(f.copy, tvb(3, 1))
+  t:add(f.check, tvb(3, 1))
   t:add(f.generation, tvb(4, 4))
   t:add(f.author, tvb(8, 1), node(b(8)))
   t:add(f.origin, tvb(9, 1), node(b(9)))

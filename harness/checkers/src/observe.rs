@@ -6,7 +6,7 @@ use scalebed_frame::control::{self, Body, Control, Heartbeat, Matrix, Reassemble
 use scalebed_frame::signature::Signature;
 use scalebed_frame::sync::{Item, SyncMessage};
 use scalebed_frame::view::{Ip, Transport};
-use scalebed_frame::{Generation, Incarnation, Kind, Mac, NodeId, View};
+use scalebed_frame::{Generation, Incarnation, Kind, Mac, NodeId, View, checksum};
 use scalebed_record::history::Heard;
 use scalebed_record::{Observation, Probe, TapId};
 
@@ -14,7 +14,8 @@ use scalebed_record::{Observation, Probe, TapId};
 const REMEMBERED: usize = 64;
 
 /// What a tap saw of one frame: `at` is the receive stamp in ns, `length` the length on the wire, `bytes` the captured
-/// part (the first 256 bytes are enough). A frame that can't be read keeps its stamp, tap and length: it counts in ledgers.
+/// part (the first 256 bytes are enough). A frame that can't be read, or is not as it was sent, keeps its stamp, tap and
+/// length: it counts in ledgers.
 #[must_use]
 pub fn observe(tap: TapId, at: u64, length: u32, bytes: &[u8]) -> Observation {
     let length = u16::try_from(length).unwrap_or(u16::MAX);
@@ -24,6 +25,10 @@ pub fn observe(tap: TapId, at: u64, length: u32, bytes: &[u8]) -> Observation {
     seen.src = view.src;
     seen.shim = view.shim;
     let Some(ip) = view.ip() else { return seen };
+    // Whose packet it is, and what it says, only its unaltered bytes tell. Of a head alone nobody knows.
+    if bytes.len() >= ip.end && !checksum::is_valid(bytes, view.l3, ip) {
+        return seen;
+    }
     seen.ttl = ip.ttl;
     seen.flow = Some(ip.flow());
     if let Transport::Tcp(tcp) = ip.transport {

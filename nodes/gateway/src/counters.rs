@@ -27,6 +27,8 @@ named! {
     Reason {
         /// It cannot be read.
         Malformed = "malformed",
+        /// The checksum of its IPv4 header is wrong.
+        BadChecksum = "bad-checksum",
         /// It is neither IP nor ARP.
         UnknownEthertype = "unknown-ethertype",
         /// An internal cable brought a frame without the shim.

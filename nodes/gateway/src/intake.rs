@@ -56,6 +56,7 @@ impl Gateway {
             }
             Network::Other => Fate::Dropped(Reason::UnknownEthertype),
             Network::Malformed => Fate::Dropped(Reason::Malformed),
+            Network::Corrupt => Fate::Dropped(Reason::BadChecksum),
         }
     }
 
@@ -77,6 +78,7 @@ impl Gateway {
             }
             Network::Other => Fate::Dropped(Reason::UnknownEthertype),
             Network::Malformed => Fate::Dropped(Reason::Malformed),
+            Network::Corrupt => Fate::Dropped(Reason::BadChecksum),
         }
     }
 

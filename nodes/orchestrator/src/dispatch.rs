@@ -26,7 +26,7 @@ impl Orchestrator {
     /// A frame that came in on `port`.
     pub(crate) fn frame(&mut self, port: u16, frame: Frame, received: Instant) {
         let Some(view) = View::parse(frame.bytes()) else {
-            self.drop(Drop::NotIp);
+            self.drop(Drop::Malformed);
             return;
         };
         let role = self.config.ports[usize::from(port)].role;
@@ -108,6 +108,7 @@ impl Orchestrator {
                     assignment.map_or(For::Nobody(Drop::NoMatrix), For::Owner)
                 }
             },
+            Network::Corrupt => For::Nobody(Drop::BadChecksum),
             Network::Other | Network::Malformed => For::Nobody(Drop::NotIp),
         }
     }

@@ -15,8 +15,12 @@ pub(crate) enum Drop {
     ShimOnUplink,
     /// Unicast to a MAC that is not the cluster's.
     NotOurs,
+    /// It cannot be read: too short, or its shim is not as it was sent.
+    Malformed,
     /// Neither IP nor ARP.
     NotIp,
+    /// The checksum of its IPv4 header is wrong.
+    BadChecksum,
     /// No matrix yet, or no SMO.
     NoMatrix,
     /// The last way is down.
@@ -32,13 +36,15 @@ pub(crate) enum Drop {
 }
 
 impl Drop {
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 14] = [
         (Self::Fenced, "fenced"),
         (Self::FencedSender, "fenced-sender"),
         (Self::NoShim, "no-shim"),
         (Self::ShimOnUplink, "shim-on-uplink"),
         (Self::NotOurs, "not-ours"),
+        (Self::Malformed, "malformed"),
         (Self::NotIp, "not-ip"),
+        (Self::BadChecksum, "bad-checksum"),
         (Self::NoMatrix, "no-matrix"),
         (Self::NoPath, "no-path"),
         (Self::HopLimit, "hop-limit"),

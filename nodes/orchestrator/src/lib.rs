@@ -122,7 +122,7 @@ impl Orchestrator {
     /// A control message to this orchestrator, or to everybody.
     fn consume(&mut self, port: u16, frame: &Frame, view: &View, received: Instant) {
         let from = view.shim.map_or(0, |shim| shim.origin);
-        let Some(piece) = control::payload(frame.bytes(), view) else { return };
+        let Some(piece) = control::payload(frame.bytes(), view) else { return self.drops.count(Drop::BadControl) };
         match self.reassembler.push(from, piece) {
             Ok(Some(message)) => self.cluster.on_control(port, &message, received, self.now),
             Ok(None) => {}

@@ -110,14 +110,33 @@ fn frame(mho: &mut Orchestrator, port: u16, frame: Frame) -> String {
 }
 
 fn packet(server: u8) -> Frame {
-    let flow = Flow {
-        protocol: Protocol::UDP,
-        src: Ipv4Addr::new(198, 18, 0, 9).into(),
-        dst: Ipv4Addr::new(198, 18, 1, server).into(),
-        src_port: 1000,
-        dst_port: 80,
-    };
+    between(Ipv4Addr::new(198, 18, 0, 9), Ipv4Addr::new(198, 18, 1, server))
+}
+
+fn between(src: Ipv4Addr, dst: Ipv4Addr) -> Frame {
+    let flow = Flow { protocol: Protocol::UDP, src: src.into(), dst: dst.into(), src_port: 1000, dst_port: 80 };
     build::udp(Envelope { src: Mac::host(9), dst: VMAC, ttl: 64, identification: 0 }, flow, b"x")
+}
+
+fn reshim(frame: &mut Frame, change: impl FnOnce(&mut Shim)) {
+    let mut shim = Shim::read(&frame.bytes()[12..]).expect("a shim");
+    change(&mut shim);
+    shim.replace(frame.bytes_mut());
+}
+
+/// A frame of which a bit was flipped on the way is counted, and goes nowhere.
+#[test]
+fn what_is_not_as_it_was_sent_is_dropped() {
+    let mut mho = orchestrator();
+    let member = NodeId::from(MemberId::new(1, 2)).code();
+    let flipped = |mut frame: Frame, at: usize| {
+        frame.bytes_mut()[at] ^= 4;
+        frame
+    };
+    assert_eq!(frame(&mut mho, 0, flipped(packet(9), 30)), "");
+    assert_eq!(drops(&mho, "bad-checksum"), 1, "an address");
+    assert_eq!(frame(&mut mho, 3, flipped(shimmed(Kind::Data, TO_UPLINK, member, 256, 0), 24)), "");
+    assert_eq!(drops(&mho, "malformed"), 1, "an incarnation in the shim");
 }
 
 /// A server whose bucket belongs to this member.
@@ -156,9 +175,7 @@ fn both_directions_reach_one_member() {
     let mut mho = orchestrator();
     for server in 1..50 {
         let out = frame(&mut mho, 0, packet(server));
-        let mut back = packet(server);
-        back.0[26..30].copy_from_slice(&[198, 18, 1, server]);
-        back.0[30..34].copy_from_slice(&[198, 18, 1, 1]);
+        let back = between(Ipv4Addr::new(198, 18, 1, server), Ipv4Addr::new(198, 18, 1, 1));
         let back = frame(&mut mho, 1, back);
         assert_eq!(out.split(':').next(), back.split(':').next());
     }
@@ -217,7 +234,7 @@ fn an_uplink_without_carrier_is_reached_over_the_pair() {
 fn a_third_hop_is_dropped() {
     let mut mho = orchestrator();
     let mut looping = shimmed(Kind::Correction, 0, 1, 256, 2);
-    looping.0[26] = 3;
+    reshim(&mut looping, |shim| shim.hop = 3);
     assert_eq!(frame(&mut mho, 2, looping), "");
     assert_eq!(drops(&mho, "hop-limit"), 1);
 }
@@ -228,7 +245,7 @@ fn a_foreign_group_gets_nothing_through() {
     let member = NodeId::from(MemberId::new(1, 2)).code();
     for kind in [Kind::Data, Kind::Correction, Kind::Control] {
         let mut foreign = shimmed(kind, TO_UPLINK, member, 256, 1);
-        foreign.0[16] = 2;
+        reshim(&mut foreign, |shim| shim.group = GroupId(2));
         assert_eq!(frame(&mut mho, 3, foreign), "");
     }
     assert_eq!(drops(&mho, "foreign-group"), 3);

@@ -9,9 +9,7 @@ use std::time::Duration;
 use scalebed_engine::{Engine, Frame, Input, Instant, Output, PortIndex};
 use scalebed_frame::build::{self, Envelope, TcpFields};
 use scalebed_frame::view::{ACK, Arp, FIN, Network, RST, SYN, Tcp, Transport};
-use scalebed_frame::{Flow, Mac, Protocol, View};
-
-use crate::checksum;
+use scalebed_frame::{Flow, Mac, Protocol, View, checksum};
 
 /// Payload of a full segment, bytes: what an MTU of 1500 holds.
 const SEGMENT: u64 = 1_460;
@@ -257,7 +255,7 @@ impl Host {
                     self.on_tcp(ip.flow(), &tcp, &payload);
                 }
             }
-            Network::Ip(_) | Network::Other | Network::Malformed => {}
+            Network::Ip(_) | Network::Other | Network::Malformed | Network::Corrupt => {}
         }
     }
 

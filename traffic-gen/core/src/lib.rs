@@ -4,7 +4,6 @@
 //! its signature, goes out at its due time, and comes back in at the other port, so loss, delay and order can be judged
 //! packet by packet. What comes too late to be on time is skipped and counted, never sent in a burst.
 
-mod checksum;
 mod config;
 mod flows;
 mod generator;

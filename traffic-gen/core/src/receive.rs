@@ -3,9 +3,8 @@
 use scalebed_engine::{Frame, Instant, PortIndex};
 use scalebed_frame::signature::{Direction, Signature};
 use scalebed_frame::view::{ACK, Ip, Network, RST, SYN, Tcp, Transport};
-use scalebed_frame::{Flow, View};
+use scalebed_frame::{Flow, View, checksum};
 
-use crate::checksum;
 use crate::config::Place;
 use crate::flows::{End, Traffic};
 use crate::generator::Generator;
@@ -33,7 +32,7 @@ impl Generator {
                 Transport::Udp { payload, .. } => self.on_udp(place, &ip, bytes.get(payload..ip.end)),
                 Transport::Echo { .. } | Transport::Icmp { .. } | Transport::None => self.counters.foreign += 1,
             },
-            Network::Ip(_) => self.counters.corrupt += 1,
+            Network::Ip(_) | Network::Corrupt => self.counters.corrupt += 1,
             Network::Arp(_) | Network::Other | Network::Malformed => self.counters.foreign += 1,
         }
     }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::Frame;
 use crate::build::{self, Envelope};
+use crate::checksum;
 use crate::control::{Control, PORT};
 use crate::flow::{Flow, Protocol};
 use crate::ids::NodeId;
@@ -142,13 +143,15 @@ pub fn frame(src: Mac, dst: Mac, shim: Shim, from: NodeId, to: Option<NodeId>, p
     frame
 }
 
-/// The UDP payload of a control frame; `None`: it is not one, or it is cut off.
+/// The UDP payload of a control frame; `None`: it is not one, it is cut off, or it is not as it was sent.
 #[must_use]
 pub fn payload<'a>(frame: &'a [u8], view: &View) -> Option<&'a [u8]> {
     let control = view.shim.is_some_and(|shim| shim.kind == Kind::Control);
     let ip = view.ip()?;
     match ip.transport {
-        Transport::Udp { dst_port: PORT, payload, .. } if control => frame.get(payload..ip.end),
+        Transport::Udp { dst_port: PORT, payload, .. } if control && checksum::is_valid(frame, view.l3, ip) => {
+            frame.get(payload..ip.end)
+        }
         _ => None,
     }
 }
@@ -248,11 +251,12 @@ mod tests {
         let refused = |at: usize, to: u8| {
             let mut frame = built.bytes().to_vec();
             frame[at] = to;
-            View::parse(&frame).is_some_and(|view| payload(&frame, &view).is_none())
+            View::parse(&frame).is_none_or(|view| payload(&frame, &view).is_none())
         };
         let udp = view.l3 + 20;
         assert!(refused(udp + 2, 0x20), "another port");
-        assert!(refused(14, 0x11), "a data frame");
+        assert!(refused(14, 0x21), "a data frame");
+        assert!(refused(built.0.len() - 1, !built.0[built.0.len() - 1]), "not as it was sent");
         assert_eq!(payload(&built.bytes()[..built.0.len() - 1], &view), None, "cut off");
     }
 }

@@ -4,6 +4,7 @@
 //! The crate is pure: bytes in, values out. It knows formats, never what a node does with them.
 
 pub mod build;
+pub mod checksum;
 mod codec;
 pub mod control;
 pub mod flow;

@@ -31,6 +31,7 @@ pub fn line(frame: &[u8]) -> String {
         }
         Network::Ip(ip) => push_ip(&mut text, frame, &view, ip),
         Network::Other => push(&mut text, format_args!("ethertype {:#06x}", view.ethertype)),
+        Network::Corrupt => push(&mut text, format_args!("corrupt IPv4 header")),
         Network::Malformed => push(&mut text, format_args!("malformed {:#06x}", view.ethertype)),
     }
     text

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! byte   0-1   EtherType 0x88B5 (IEEE 802 local experimental 1)
-//! byte   2     version (high nibble, 1) | kind (low nibble)
+//! byte   2     version (high nibble, 2) | kind (low nibble)
 //! byte   3     network id: which uplink network, 0 = the internal sync network
 //! byte   4     Security Group
 //! byte   5     flags: bit 0 to-uplink, bit 1 detoured over the pair cable, bit 2 broadcast copy
+//!              check in bits 3-7: the 16 bytes with these bits zero, as one number, modulo 31
 //! bytes  6-9   generation counter, big endian (the bucket's: the generation in which it last moved)
 //! byte   10    generation author, node code
 //! byte   11    origin, node code: who put the frame on the internal network
@@ -14,7 +15,8 @@
 //! byte   15    target node code, 0 = by destination MAC
 //! bytes 16-17  inner EtherType (the frame goes on as it would without the shim)
 //! ```
-//! The EtherType of the shim stands where a tag's would, so the frame grows by 16 bytes.
+//! The EtherType of the shim stands where a tag's would, so the frame grows by 16 bytes. Any flipped bit of it makes the
+//! check wrong, no power of two being a multiple of 31: a frame that would go astray by it is dropped unread.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +29,11 @@ pub const LEN: usize = 16;
 /// A third hop is a counted drop.
 pub const MAX_HOP: u8 = 2;
 /// Version of the layout above.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+/// Version and kind of a control frame in byte 2: what a filter in the kernel tells it by.
+pub const CONTROL: u8 = VERSION << 4 | Kind::Control as u8;
+/// The bits of byte 5 that hold flags.
+const FLAGS: u8 = TO_UPLINK | DETOURED | COPY;
 
 /// What a shimmed frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,11 +102,12 @@ impl Shim {
         }
     }
 
-    /// Reads the shim that starts at `bytes[0]` (its EtherType). `None`: not a shim of this version, or too short.
+    /// Reads the shim that starts at `bytes[0]` (its EtherType). `None`: not a shim of this version, too short, or not as it
+    /// was sent.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let b: &[u8; LEN] = bytes.get(..LEN)?.try_into().ok()?;
-        let known = u16::from_be_bytes([b[0], b[1]]) == ETHERTYPE && b[2] >> 4 == VERSION;
+        let known = u16::from_be_bytes([b[0], b[1]]) == ETHERTYPE && b[2] >> 4 == VERSION && b[5] >> 3 == check(*b);
         let kind = match b[2] & 0x0f {
             1 => Kind::Data,
             2 => Kind::Correction,
@@ -112,7 +119,7 @@ impl Shim {
             kind,
             network: NetworkId(b[3]),
             group: GroupId(b[4]),
-            flags: b[5],
+            flags: b[5] & FLAGS,
             generation: u32::from_be_bytes([b[6], b[7], b[8], b[9]]),
             author: b[10],
             origin: b[11],
@@ -129,13 +136,13 @@ impl Shim {
         let e = ETHERTYPE.to_be_bytes();
         let g = self.generation.to_be_bytes();
         let i = self.incarnation.to_be_bytes();
-        [
+        let mut bytes = [
             e[0],
             e[1],
             VERSION << 4 | self.kind as u8,
             self.network.0,
             self.group.0,
-            self.flags,
+            self.flags & FLAGS,
             g[0],
             g[1],
             g[2],
@@ -146,7 +153,9 @@ impl Shim {
             i[1],
             self.ingress << 4 | (self.hop & 0x0f),
             self.target,
-        ]
+        ];
+        bytes[5] |= check(bytes) << 3;
+        bytes
     }
 
     /// Puts the shim into a plain frame, after its MAC addresses. A frame shorter than 14 bytes is left alone.
@@ -175,4 +184,13 @@ impl Shim {
     pub const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
+}
+
+/// The check of 16 bytes: as one number, without the bits of the check, modulo 31.
+fn check(mut bytes: [u8; LEN]) -> u8 {
+    bytes[5] &= FLAGS;
+    let number = u128::from_be_bytes(bytes);
+    // Half by half, which the compiler makes multiplications of: 2^64 is 16 modulo 31.
+    let (high, low) = ((number >> 64) as u64 % 31, (number & u128::from(u64::MAX)) as u64 % 31);
+    ((high * 16 + low) % 31) as u8
 }

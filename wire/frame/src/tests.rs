@@ -282,7 +282,7 @@ fn the_shim_has_its_documented_bytes() {
         author: 1,
         ..Shim::new(Kind::Handover, NetworkId(7), GroupId(9))
     };
-    assert_eq!(shim.to_bytes(), [0x88, 0xb5, 0x13, 7, 9, 1, 1, 2, 3, 4, 1, 2, 5, 6, 0x21, 3]);
+    assert_eq!(shim.to_bytes(), [0x88, 0xb5, 0x23, 7, 9, 0xd9, 1, 2, 3, 4, 1, 2, 5, 6, 0x21, 3]);
 }
 
 #[test]
@@ -307,4 +307,21 @@ fn an_echo_is_read_as_one() {
     let frame = build::echo(ENVELOPE, flow, true, 4, b"abc");
     let transport = View::parse(frame.bytes()).and_then(|view| view.ip().map(|ip| ip.transport));
     assert!(matches!(transport, Some(Transport::Echo { reply: true, identifier: 77, sequence: 4, .. })));
+}
+
+proptest! {
+    /// A frame whose shim has a flipped bit is read by nobody.
+    #[test]
+    fn any_flipped_bit_of_a_shim_is_noticed(
+        generation: u32, origin: u8, incarnation: u16, target: u8, flags in 0u8..8, at in 0usize..16, bit in 0u8..8,
+    ) {
+        let shim = Shim {
+            generation, origin, incarnation, target, flags,
+            ..Shim::new(Kind::Handover, NetworkId(3), GroupId(1))
+        };
+        let mut bytes = shim.to_bytes();
+        prop_assert_eq!(Shim::read(&bytes), Some(shim));
+        bytes[at] ^= 1 << bit;
+        prop_assert_eq!(Shim::read(&bytes), None);
+    }
 }

@@ -30,6 +30,14 @@ fn udp(payload: &[u8]) -> Vec<u8> {
     build::udp(ENVELOPE, flow(Protocol::UDP), payload).0
 }
 
+/// Makes the checksum of the header right again.
+fn mend(frame: &mut [u8], header: usize) {
+    frame[24..26].fill(0);
+    let packet = pnet_packet::ipv4::Ipv4Packet::new(&frame[14..14 + header]).expect("a header");
+    let sum = pnet_packet::ipv4::checksum(&packet);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
 fn ip(frame: &[u8]) -> Ip {
     *View::parse(frame).expect("a frame").ip().expect("a packet")
 }
@@ -56,6 +64,7 @@ fn fragments_have_no_ports_for_the_distribution() {
     let read = |pieces: [u8; 2]| {
         let mut frame = udp(b"hello");
         frame[20..22].copy_from_slice(&pieces);
+        mend(&mut frame, 20);
         let ip = ip(&frame);
         (ip.fragment, ip.has_ports(), ip.transport == Transport::None)
     };
@@ -79,6 +88,7 @@ fn options_are_stepped_over() {
     frame[14] = 0x46;
     frame[17] += 4;
     frame.splice(34..34, [1; 4]);
+    mend(&mut frame, 24);
     let ip = ip(&frame);
     assert_eq!((ip.flow(), ip.l4), (flow(Protocol::UDP), 38));
 }
@@ -120,6 +130,8 @@ fn packets_are_read_like_a_capture() {
     insta::assert_snapshot!(line(build::icmp(ENVELOPE, flow(Protocol::ICMP), 3, 1, &[0; 4]).bytes()), @"000001>000002 icmp 198.18.0.5:0 > 198.18.1.9:0 type 3 code 1 ttl 64");
     let mut fragment = udp(b"hello");
     fragment[21] = 9;
+    insta::assert_snapshot!(line(&fragment), @"000001>000002 corrupt IPv4 header");
+    mend(&mut fragment, 20);
     insta::assert_snapshot!(line(&fragment), @"000001>000002 udp 198.18.0.5:0 > 198.18.1.9:0 fragment ttl 64");
     insta::assert_snapshot!(line(&[1, 2, 3]), @"malformed, 3 bytes");
     insta::assert_snapshot!(line(&udp(b"")[..30]), @"000001>000002 malformed 0x0800");
@@ -153,7 +165,7 @@ fn the_shim_and_probes_are_read_like_a_capture() {
     let flags = shim::TO_UPLINK | shim::DETOURED | shim::COPY;
     Shim { kind: Kind::Data, origin: 194, flags, ..SHIM }.insert(&mut frame);
     insta::assert_snapshot!(line(&frame), @"000001>000002 [data net 1 from mho2 up detoured copy] udp 198.18.0.5:1000 > 198.18.1.9:2000 ttl 64 probe 12#35 rev");
-    frame[14] = 0x21;
+    frame[14] = 0x11;
     insta::assert_snapshot!(line(&frame), @"malformed, 74 bytes");
 }
 

@@ -1,10 +1,11 @@
 //! One pass over a frame: what every node, tap and checker needs to know of it, with offsets for rewriting.
 //!
-//! Lengths are checked; checksums are not (a frame that crosses a port is complete, and kernels deliver partial
-//! checksums only where offloads are on, which host ends switch off).
+//! Lengths are checked, and the checksum of an IPv4 header: whatever is in a header that is not as it was sent, it says
+//! nothing. Checksums of transports are not: routers don't, and a tap may have kept the head of a frame alone.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::checksum;
 use crate::flow::{Flow, Protocol};
 use crate::mac::Mac;
 use crate::shim::{self, Shim};
@@ -44,6 +45,8 @@ pub enum Network {
     Other,
     /// Lengths don't fit.
     Malformed,
+    /// An IPv4 header whose checksum is wrong.
+    Corrupt,
 }
 
 /// An IP packet.
@@ -183,7 +186,11 @@ impl View {
             (None, outer, 14)
         };
         let network = match ethertype {
-            ETHERTYPE_IPV4 => ipv4(frame, l3).map_or(Network::Malformed, Network::Ip),
+            ETHERTYPE_IPV4 => match ipv4(frame, l3) {
+                Some(ip) if checksum::header_is_valid(&frame[l3..ip.l4]) => Network::Ip(ip),
+                Some(_) => Network::Corrupt,
+                None => Network::Malformed,
+            },
             ETHERTYPE_IPV6 => ipv6(frame, l3).map_or(Network::Malformed, Network::Ip),
             ETHERTYPE_ARP => arp(frame, l3).map_or(Network::Malformed, Network::Arp),
             _ => Network::Other,
@@ -196,7 +203,7 @@ impl View {
     pub const fn ip(&self) -> Option<&Ip> {
         match &self.network {
             Network::Ip(ip) => Some(ip),
-            Network::Arp(_) | Network::Other | Network::Malformed => None,
+            Network::Arp(_) | Network::Other | Network::Malformed | Network::Corrupt => None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use scalebed_frame::shim;
 
 use super::checked;
 
@@ -18,9 +19,8 @@ const FIRST: usize = BLOCK_HEADER + offset_of!(libc::tpacket_hdr_v1, offset_to_f
 /// Nominal only: TPACKET_V3 packs frames of any length into a block.
 const FRAME_SIZE: u32 = 2048;
 
-/// EtherType of the shim and its version-and-kind byte for control (layout: wire/frame).
-const SHIM_ETHERTYPE: u32 = 0x88b5;
-const SHIM_CONTROL: u32 = 0x14;
+const SHIM_ETHERTYPE: u32 = shim::ETHERTYPE as u32;
+const SHIM_CONTROL: u32 = shim::CONTROL as u32;
 
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]

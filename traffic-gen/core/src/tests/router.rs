@@ -87,7 +87,7 @@ impl Engine for Router {
         match view.network {
             Network::Arp(arp) => self.on_arp(place, &arp),
             Network::Ip(_) => self.route(place, frame, &view),
-            Network::Other | Network::Malformed => panic!("{frame:?}"),
+            Network::Other | Network::Malformed | Network::Corrupt => panic!("{frame:?}"),
         }
     }
 

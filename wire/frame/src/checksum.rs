@@ -1,17 +1,23 @@
-//! Are the checksums of a received packet valid? A kernel host would drop it otherwise, so the generator does not take
-//! it for delivered either.
+//! Are the checksums of a received packet valid? A router drops it if that of the header is not (RFC 1812, 5.2.2), a host
+//! if that of the transport is not: so do nodes, hosts and the generator.
 
 use std::net::IpAddr;
 
-use scalebed_frame::Protocol;
-use scalebed_frame::view::{Fragment, Ip};
+use crate::flow::Protocol;
+use crate::view::{Fragment, Ip};
+
+/// IPv4 (RFC 791): is the header as it was sent?
+#[must_use]
+pub fn header_is_valid(header: &[u8]) -> bool {
+    fold(sum(header)) == 0xffff
+}
 
 /// Header checksum of IPv4 (RFC 791), and the checksum of TCP (RFC 9293) or UDP (RFC 768, where zero means none in
 /// IPv4). What is cut off is not valid; other protocols and fragments are not judged.
 #[must_use]
-pub(crate) fn is_valid(frame: &[u8], l3: usize, ip: &Ip) -> bool {
+pub fn is_valid(frame: &[u8], l3: usize, ip: &Ip) -> bool {
     let (Some(header), Some(segment)) = (frame.get(l3..ip.l4), frame.get(ip.l4..ip.end)) else { return false };
-    if ip.src.is_ipv4() && fold(sum(header)) != 0xffff {
+    if ip.src.is_ipv4() && !header_is_valid(header) {
         return false;
     }
     if ip.fragment != Fragment::Whole || !matches!(ip.protocol, Protocol::TCP | Protocol::UDP) {
@@ -43,9 +49,10 @@ fn fold(mut sum: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use crate::build::{self, Envelope};
+    use crate::view::Network;
+    use crate::{Flow, Mac, View};
     use proptest::prelude::*;
-    use scalebed_frame::build::{self, Envelope};
-    use scalebed_frame::{Flow, Mac, View};
 
     use super::*;
 
@@ -71,6 +78,9 @@ mod tests {
             prop_assume!(at < ip.end && !(40..42).contains(&at));
             frame.bytes_mut()[at] ^= 1 << bit;
             prop_assert!(!is_valid(frame.bytes(), view.l3, &ip));
+            let network = View::parse(frame.bytes()).unwrap().network;
+            let read = matches!(network, Network::Ip(_));
+            prop_assert_eq!(read, at >= ip.l4, "the header is judged on reading: {:?}", network);
         }
     }
 }
