@@ -165,6 +165,16 @@ fn netns_cables_of_a_live_lab_are_impaired_and_healed() {
     user.gets(&["fault", "heal", cable]);
     let healed = round_trip(&user).expect("answers");
     assert!(healed < plain + 5.0, "{plain} ms and {healed} ms");
+    // A network in the cable's place: 50 ms each way, 2 of jitter.
+    user.gets(&["fault", "inject", "wan-100ms", cable]);
+    let far = round_trip(&user).expect("answers");
+    println!("round trip over wan-100ms: {far} ms");
+    assert!((95.0..125.0).contains(&far), "{plain} ms and {far} ms");
+    user.gets(&["fault", "inject", "duplicate=100", cable]);
+    let ping = user.types(&["exec", "inside-1", "--", "ping", "-c", "2", "-i", "0.2", "-W", "2", "198.18.1.101"]);
+    assert!(String::from_utf8_lossy(&ping.stdout).contains("duplicates"), "{}", both(&ping));
+    user.is_told(&["fault", "inject", "flap=50", cable], 2, "unplug");
+    user.gets(&["fault", "heal", cable]);
     // A cable that is pulled has no carrier at its other end either.
     user.gets(&["fault", "inject", "unplug", cable]);
     assert_eq!(round_trip(&user), None);

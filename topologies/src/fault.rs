@@ -35,9 +35,39 @@ pub enum Kind {
     CutToA,
     /// F13: so many frames of a hundred are lost, both ways.
     Loss(u8),
+    /// F13: so many of a hundred are lost, in bursts of [`BURST`] in the mean, both ways.
+    Burst(u8),
     /// F14: frames take so many ms longer, both ways.
     Delay(u16),
+    /// F14: frames take up to twice so many ms longer, each another time, in their order, both ways.
+    Jitter(u16),
+    /// F14: so many of a hundred are held back for [`HELD_BACK_MS`], so that others overtake them, both ways.
+    Reorder(u8),
+    /// F15: so many of a hundred come out twice, both ways.
+    Duplicate(u8),
+    /// F15: one bit of so many of a hundred is flipped, both ways.
+    Corrupt(u8),
+    /// F16: no more than so many Mbit/s pass, behind a queue of [`QUEUE_MS`], both ways.
+    Rate(u16),
+    /// F17: unplugged for so many ms, plugged in for as many, again and again.
+    Flap(u16),
+    /// A network of one building: 0.1 ms each way.
+    Lan,
+    /// One of a town: 2 ms each way, 0.2 ms of jitter, one frame of 100,000 lost.
+    Metro,
+    /// One of a continent: 50 ms each way, 2 ms of jitter, one frame of 1,000 lost.
+    #[serde(rename = "wan-100ms")]
+    Wan100ms,
+    /// A bad one: 5 ms each way, 2 ms of jitter, 1 % lost by themselves and 1 % in bursts, 0.5 % overtaken, 0.1 % doubled.
+    Lossy,
 }
+
+/// Mean length of a burst, frames.
+pub const BURST: u32 = 20;
+/// For so long a frame is held back.
+pub const HELD_BACK_MS: u64 = 2;
+/// So long is the queue before a rate, full.
+pub const QUEUE_MS: u64 = 20;
 
 /// What a fault names, and where it is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,19 +87,52 @@ impl Kind {
         match self {
             Self::Kill | Self::PowerOff | Self::Restart | Self::Alter | Self::Hang => Reach::Process,
             Self::Mute | Self::Deafen | Self::Isolate => Reach::CablesOfNode,
-            Self::Unplug | Self::BlackHole | Self::CutToB | Self::CutToA | Self::Loss(_) | Self::Delay(_) => {
-                Reach::Cable
-            }
+            Self::Unplug
+            | Self::BlackHole
+            | Self::CutToB
+            | Self::CutToA
+            | Self::Loss(_)
+            | Self::Burst(_)
+            | Self::Delay(_)
+            | Self::Jitter(_)
+            | Self::Reorder(_)
+            | Self::Duplicate(_)
+            | Self::Corrupt(_)
+            | Self::Rate(_)
+            | Self::Flap(_)
+            | Self::Lan
+            | Self::Metro
+            | Self::Wan100ms
+            | Self::Lossy => Reach::Cable,
         }
     }
 
-    /// How much longer frames take, ms.
+    /// How much longer frames may take, ms.
     #[must_use]
     pub const fn delay_ms(self) -> u64 {
         match self {
             Self::Delay(ms) => ms as u64,
+            Self::Jitter(ms) => 2 * ms as u64,
+            Self::Reorder(_) => HELD_BACK_MS,
+            Self::Rate(_) => QUEUE_MS,
+            Self::Lan => 1,
+            Self::Metro => 3,
+            Self::Wan100ms => 52,
+            Self::Lossy => 7 + HELD_BACK_MS,
             _ => 0,
         }
+    }
+
+    /// May a frame come out of the cable twice?
+    #[must_use]
+    pub const fn doubles_frames(self) -> bool {
+        matches!(self, Self::Duplicate(_) | Self::Lossy)
+    }
+
+    /// Does it pull a plug, once or often?
+    #[must_use]
+    pub const fn unplugs(self) -> bool {
+        matches!(self, Self::Unplug | Self::Flap(_))
     }
 
     /// Can a frame that was sent be missing although sender and carrier stand?
@@ -80,11 +143,27 @@ impl Kind {
             | Self::CutToB
             | Self::CutToA
             | Self::Loss(_)
+            | Self::Burst(_)
             | Self::Delay(_)
+            | Self::Jitter(_)
+            | Self::Reorder(_)
+            | Self::Corrupt(_)
+            | Self::Rate(_)
+            | Self::Metro
+            | Self::Wan100ms
+            | Self::Lossy
             | Self::Mute
             | Self::Deafen
             | Self::Isolate => true,
-            Self::Kill | Self::PowerOff | Self::Restart | Self::Alter | Self::Hang | Self::Unplug => false,
+            Self::Kill
+            | Self::PowerOff
+            | Self::Restart
+            | Self::Alter
+            | Self::Hang
+            | Self::Unplug
+            | Self::Duplicate(_)
+            | Self::Flap(_)
+            | Self::Lan => false,
         }
     }
 }
@@ -126,6 +205,23 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// What is done when: a cable that flaps is unplugged, and plugged in, again and again.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Self> {
+        let Kind::Flap(half) = self.kind else { return vec![self.clone()] };
+        let half = u64::from(half.max(1));
+        let begin = (0..self.for_ms.div_ceil(2 * half)).map(|turn| 2 * half * turn);
+        let step = |after: u64| Self {
+            at_ms: self.at_ms + after,
+            for_ms: half.min(self.for_ms - after),
+            kind: Kind::Unplug,
+            target: self.target.clone(),
+        };
+        begin.map(step).collect()
+    }
+}
+
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { at_ms, for_ms, kind, target } = self;
@@ -133,7 +229,14 @@ impl std::fmt::Display for Fault {
             Kind::Restart => write!(f, "{at_ms} ms: restart {target}"),
             Kind::Alter => write!(f, "{at_ms} ms: alter the matrix of {target}"),
             Kind::Loss(percent) => write!(f, "{at_ms} ms: lose {percent} % on {target} for {for_ms} ms"),
+            Kind::Burst(percent) => write!(f, "{at_ms} ms: lose {percent} % in bursts on {target} for {for_ms} ms"),
             Kind::Delay(ms) => write!(f, "{at_ms} ms: delay {target} by {ms} ms for {for_ms} ms"),
+            Kind::Jitter(ms) => write!(f, "{at_ms} ms: jitter of {ms} ms on {target} for {for_ms} ms"),
+            Kind::Reorder(percent) => write!(f, "{at_ms} ms: hold {percent} % back on {target} for {for_ms} ms"),
+            Kind::Duplicate(percent) => write!(f, "{at_ms} ms: double {percent} % on {target} for {for_ms} ms"),
+            Kind::Corrupt(percent) => write!(f, "{at_ms} ms: corrupt {percent} % on {target} for {for_ms} ms"),
+            Kind::Rate(mbit) => write!(f, "{at_ms} ms: {mbit} Mbit/s at most on {target} for {for_ms} ms"),
+            Kind::Flap(ms) => write!(f, "{at_ms} ms: flap {target} every {ms} ms for {for_ms} ms"),
             _ => {
                 let words = format!("{kind:?}").to_lowercase();
                 write!(f, "{at_ms} ms: {words} {target} for {for_ms} ms")

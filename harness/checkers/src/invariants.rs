@@ -38,6 +38,10 @@ pub struct Span {
     pub full: Option<Full>,
     /// Some fault took frames from a cable whose carrier stood: what a tap did not see may have been sent.
     pub takes_frames: bool,
+    /// Some fault made two of a frame: taps and members may have seen a packet twice.
+    pub doubles_frames: bool,
+    /// Some fault altered frames: what is on a cable may be nobody's.
+    pub alters_frames: bool,
 }
 
 /// Invariants that this judge cannot hold against a run yet, each with its reason.
@@ -67,6 +71,12 @@ pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
         // Taps sit at receiving ends: heartbeats that a cable took were sent all the same, and a claim that nobody could
         // hear is one of another component.
         verdicts.retain(|verdict| !["s05-one-smo", "s19-self-fence"].contains(&verdict.check.as_str()));
+    }
+    if span.doubles_frames {
+        verdicts.retain(|verdict| !["s03-processed-once", "s15-no-loop"].contains(&verdict.check.as_str()));
+    }
+    if span.alters_frames {
+        verdicts.retain(|verdict| verdict.check != "s23-sync-carries-no-data");
     }
     verdicts.push(checks::nat::unique(&evidence));
     verdicts.push(Verdict { check: "s21-ledger".to_owned(), ..checks::ledger(&evidence) });

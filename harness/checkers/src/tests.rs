@@ -355,6 +355,8 @@ fn nothing_seen_violates_an_invariant() {
         delay_ms: 0,
         full: None,
         takes_frames: false,
+        doubles_frames: false,
+        alters_frames: false,
     };
     let violated = |run: &Run| {
         let violations = invariants::violations(&run.input(), span);

@@ -85,7 +85,10 @@ pub fn drive_with(
     settings: Settings,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Ran, Failure> {
-    let mut driver = Driver { faults: faults.to_vec(), ..Driver::new(world, lab, scenario, settings) };
+    let mut driver = Driver {
+        faults: faults.iter().flat_map(Fault::steps).collect(),
+        ..Driver::new(world, lab, scenario, settings)
+    };
     let interrupted = match driver.phases(progress) {
         Ok(()) => false,
         Err(Stop::Interrupted) => {

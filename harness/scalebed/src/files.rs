@@ -24,7 +24,7 @@ fn read(name: &str, shipped: impl Fn(&str) -> Option<&'static str>, kind: &str) 
     if let Some(text) = shipped(name) {
         return Ok((name.to_owned(), text.to_owned()));
     }
-    if !Path::new(name).exists() && !name.contains(['/', '.']) {
+    if !Path::new(name).exists() && Path::new(name).extension().is_none() {
         let known = if kind == "lab" { catalogue::lab_names() } else { catalogue::scenario_names() };
         return Err(Failure::new(
             exit::BAD_FILE,

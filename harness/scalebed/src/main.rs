@@ -156,12 +156,14 @@ fn command(command: Command) -> Result<u8, Failure> {
         }
         Command::Run { scenario, options, world } => {
             let loaded = files::scenario(&scenario)?;
+            world.permitted()?;
             let dir = directory(&options, &loaded.scenario.name)?;
             let judged = run::repeated(&loaded, &request(world, options.seed, "run", &scenario)?, &dir)?;
             println!("report: {}", judged.report.display());
             Ok(judged.code())
         }
         Command::Compare { options, world } => {
+            world.permitted()?;
             let dir = directory(&options, "compare")?;
             compare::compare(&request(world, options.seed, "run", "")?, &dir)
         }
@@ -177,6 +179,7 @@ fn command(command: Command) -> Result<u8, Failure> {
         Command::Explore { lab, budget, jobs, ablate, replay: None, options } => {
             let name = lab.unwrap_or_default();
             let (lab, _) = files::lab(&name)?;
+            explore::ablations(&ablate)?;
             let dir = directory(&options, &format!("explore-{}", lab.name))?;
             explore::explore(&Exploration { name, lab, budget, jobs, seed: options.seed, ablate }, &dir)
         }

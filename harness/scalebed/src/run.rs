@@ -30,6 +30,20 @@ pub enum Where {
     Sim,
 }
 
+impl Where {
+    /// May this user run there?
+    ///
+    /// # Errors
+    /// [`exit::CAPABILITY`].
+    pub fn permitted(self) -> Result<(), Failure> {
+        if self == Self::Sim || nix::unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        let text = "a run needs root for its namespaces and raw sockets: use sudo, or --world sim";
+        Err(Failure::new(exit::CAPABILITY, text))
+    }
+}
+
 /// What a run is asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -135,10 +149,7 @@ pub fn once(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<(Judged,
             in_world(&mut world, loaded, request, dir, &started, &mut progress)
         }
         Where::Netns => {
-            if !nix::unistd::geteuid().is_root() {
-                let text = "a run needs root for its namespaces and raw sockets: use sudo, or --world sim";
-                return Err(Failure::new(exit::CAPABILITY, text));
-            }
+            request.world.permitted()?;
             let signals = take_signals()?;
             progress.say("build");
             let places = Places::of(dir.path(), &request.programs);

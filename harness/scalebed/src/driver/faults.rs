@@ -1,10 +1,11 @@
 //! Faults beside a scenario's own events: broken and mended at their instants.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use scalebed_cable::{Rules, Settings as CableSettings};
+use scalebed_cable::{Burst, DEFAULT_DELAY, MILLION, Rate, Reorder, Rules, Settings as CableSettings};
 use scalebed_topologies::Lab;
-use scalebed_topologies::fault::{Fault, Kind, Reach};
+use scalebed_topologies::fault::{BURST, Fault, HELD_BACK_MS, Kind, QUEUE_MS, Reach};
 use scalebed_topologies::lab::End;
 
 use super::{Driver, NodeState, Stop};
@@ -115,7 +116,7 @@ fn unknown(fault: &Fault) -> Stop {
 /// The cables to whose frames faults do something: a world of processes has to build them so.
 #[must_use]
 pub fn bent(lab: &Lab, faults: &[Fault]) -> BTreeSet<usize> {
-    let frames = faults.iter().filter(|fault| fault.kind != Kind::Unplug && fault.kind.reach() != Reach::Process);
+    let frames = faults.iter().filter(|fault| !fault.kind.unplugs() && fault.kind.reach() != Reach::Process);
     frames.flat_map(|fault| concerned(lab, fault)).map(|(cable, _)| cable).collect()
 }
 
@@ -143,14 +144,80 @@ fn concerned(lab: &Lab, fault: &Fault) -> Vec<(usize, CableSettings)> {
 /// What a fault does to frames on its cable.
 fn rules(kind: Kind) -> CableSettings {
     match kind {
-        Kind::BlackHole => CableSettings::both_ways(Rules::cut()),
         Kind::CutToB => CableSettings { to_b: Rules::cut(), ..CableSettings::default() },
         Kind::CutToA => CableSettings { to_a: Rules::cut(), ..CableSettings::default() },
-        Kind::Loss(percent) => CableSettings::both_ways(Rules::loss(u32::from(percent) * 10_000)),
-        Kind::Delay(ms) => {
-            let delay = scalebed_cable::DEFAULT_DELAY + std::time::Duration::from_millis(ms.into());
-            CableSettings::both_ways(Rules { delay, ..Rules::default() })
+        _ => CableSettings::both_ways(each_way(kind)),
+    }
+}
+
+fn each_way(kind: Kind) -> Rules {
+    let percent = |share: u8| u32::from(share.min(100)) * (MILLION / 100);
+    let micros = Duration::from_micros;
+    let plain = Rules::default();
+    match kind {
+        Kind::BlackHole => Rules::cut(),
+        Kind::Loss(share) => Rules::loss(percent(share)),
+        Kind::Burst(share) => Rules { burst: Some(burst(percent(share))), ..plain },
+        Kind::Delay(ms) => Rules { delay: DEFAULT_DELAY + Duration::from_millis(ms.into()), ..plain },
+        Kind::Jitter(ms) => {
+            let jitter = Duration::from_millis(ms.into());
+            Rules { delay: DEFAULT_DELAY + jitter, jitter, ..plain }
         }
-        _ => CableSettings::default(),
+        Kind::Reorder(share) => Rules { reorder: held_back(percent(share)), ..plain },
+        Kind::Duplicate(share) => Rules { duplicate: percent(share), ..plain },
+        Kind::Corrupt(share) => Rules { corrupt: percent(share), ..plain },
+        Kind::Rate(mbit) => Rules { rate: Some(rate(mbit)), ..plain },
+        Kind::Lan => Rules { delay: micros(100), ..plain },
+        Kind::Metro => Rules { delay: micros(2_000), jitter: micros(200), loss: 10, ..plain },
+        Kind::Wan100ms => Rules { delay: micros(50_000), jitter: micros(2_000), loss: 1_000, ..plain },
+        Kind::Lossy => Rules {
+            delay: micros(5_000),
+            jitter: micros(2_000),
+            loss: 10_000,
+            burst: Some(burst(10_000)),
+            reorder: held_back(5_000),
+            duplicate: 1_000,
+            ..plain
+        },
+        _ => plain,
+    }
+}
+
+/// In the long run so many of a million are lost, `enter / (enter + leave)`.
+fn burst(per_million: u32) -> Burst {
+    let leave = MILLION / BURST;
+    let enter = u64::from(leave) * u64::from(per_million) / u64::from((MILLION - per_million).max(1));
+    Burst {
+        enter: u32::try_from(enter).unwrap_or(MILLION).min(MILLION),
+        leave: if per_million < MILLION { leave } else { 0 },
+    }
+}
+
+const fn held_back(per_million: u32) -> Reorder {
+    Reorder { per_million, by: Duration::from_millis(HELD_BACK_MS) }
+}
+
+fn rate(mbit: u16) -> Rate {
+    let bits_per_second = u64::from(mbit) * u64::from(MILLION);
+    let queue_bytes = u32::try_from(bits_per_second / 8 * QUEUE_MS / 1_000).unwrap_or(u32::MAX);
+    // A frame of full size always fits an empty queue.
+    Rate { bits_per_second, queue_bytes: queue_bytes.max(2_000) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MILLION, burst};
+
+    #[test]
+    fn bursts_lose_the_share_that_was_asked_for() {
+        for percent in [1, 5, 20, 50, 90] {
+            let asked = percent * 10_000;
+            let burst = burst(asked);
+            let share = u64::from(burst.enter) * u64::from(MILLION) / u64::from(burst.enter + burst.leave);
+            assert!(
+                share.abs_diff(asked.into()) < 1_000 || burst.enter == MILLION,
+                "{percent} %: {share} of a million"
+            );
+        }
     }
 }

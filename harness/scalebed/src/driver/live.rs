@@ -89,6 +89,10 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
             let text = format!("{}: there is no `{target}` to break so; there are {}", word(kind), known.join(", "));
             return Err(Failure::new(exit::USAGE, text));
         }
+        if let Kind::Flap(_) = kind {
+            let text = "flap: by hand, `unplug` and `heal` do it; schedules have it";
+            return Err(Failure::new(exit::USAGE, text));
+        }
         if self.broken().contains(&format!("{} {target}", word(kind))) {
             return Err(Failure::new(exit::USAGE, format!("{target} is broken so already")));
         }
@@ -166,7 +170,9 @@ pub fn kind(text: &str) -> Result<Kind, String> {
     serde_json::from_value(value).map_err(|_| {
         format!(
             "no fault is written `{text}`; write kill, power-off, restart, hang, unplug, or, of a lab that is up \
-             with --wires, mute, deafen, isolate, black-hole, cut-to-a, cut-to-b, loss=PERCENT, delay=MS"
+             with --wires, mute, deafen, isolate, black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, \
+             delay=MS, jitter=MS, reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, \
+             wan-100ms, lossy"
         )
     })
 }
@@ -184,7 +190,9 @@ mod tests {
 
     #[test]
     fn faults_are_written_as_they_are_read() {
-        for text in ["kill", "power-off", "restart", "hang", "unplug", "cut-to-a", "loss=5", "delay=20"] {
+        for text in
+            ["kill", "power-off", "restart", "hang", "unplug", "cut-to-a", "loss=5", "delay=20", "rate=10", "wan-100ms"]
+        {
             assert_eq!(word(kind(text).expect("a fault")), text);
         }
         for text in ["explode", "loss", "loss=much", "kill=3"] {

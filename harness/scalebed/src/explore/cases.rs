@@ -145,7 +145,17 @@ fn alone(lab: &Lab) -> Vec<Fault> {
             Kind::CutToA,
             Kind::Loss(30),
             Kind::Loss(80),
+            Kind::Burst(20),
             Kind::Delay(20),
+            Kind::Jitter(20),
+            Kind::Reorder(20),
+            Kind::Duplicate(20),
+            Kind::Corrupt(5),
+            Kind::Rate(1),
+            Kind::Flap(60),
+            Kind::Flap(450),
+            Kind::Wan100ms,
+            Kind::Lossy,
         ];
         for kind in kinds {
             faults.push(fault(kind, &cable.name, FIRST_MS, STANDS_MS));
@@ -304,6 +314,12 @@ fn one(lab: &Lab, rng: &mut Rng) -> Fault {
         Kind::Loss(70),
         Kind::Delay(5),
         Kind::Delay(120),
+        Kind::Burst(30),
+        Kind::Jitter(10),
+        Kind::Reorder(20),
+        Kind::Duplicate(10),
+        Kind::Corrupt(3),
+        Kind::Flap(90),
     ];
     fault(*pick(&kinds, rng), &cable.name, at, times.unit + rng.below(STANDS_MS))
 }

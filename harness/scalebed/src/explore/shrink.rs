@@ -92,6 +92,9 @@ fn simpler(fault: &Fault) -> Vec<Fault> {
         Kind::Isolate => &[Kind::Mute, Kind::Deafen],
         Kind::Loss(percent) if percent < 100 => &[Kind::BlackHole],
         Kind::BlackHole => &[Kind::CutToA, Kind::CutToB],
+        Kind::Flap(_) => &[Kind::Unplug],
+        Kind::Wan100ms => &[Kind::Delay(50)],
+        Kind::Lossy => &[Kind::Burst(1), Kind::Loss(1), Kind::Jitter(2), Kind::Reorder(1), Kind::Duplicate(1)],
         _ => &[],
     };
     forms.extend(kinds.iter().map(|&kind| Fault { kind, ..fault.clone() }));

@@ -4,7 +4,7 @@ use scalebed_cluster::Ablations;
 use scalebed_frame::DistributionMode;
 use scalebed_record::{Fact, History, Verdict};
 use scalebed_topologies::Lab;
-use scalebed_topologies::fault::{Fault, Full};
+use scalebed_topologies::fault::{Fault, Full, Kind};
 use scalebed_topologies::scenario::{Expect, Overrides, Scenario, Traffic};
 
 use super::cases::Case;
@@ -99,6 +99,8 @@ pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failur
         full: case.full,
         delay_ms: case.faults.iter().map(|fault| fault.kind.delay_ms()).sum(),
         takes_frames: case.faults.iter().any(|fault| fault.kind.takes_frames()),
+        alters_frames: case.faults.iter().any(|fault| matches!(fault.kind, Kind::Corrupt(_))),
+        doubles_frames: case.faults.iter().any(|fault| fault.kind.doubles_frames()),
     };
     let violations = scalebed_checkers::invariants::violations(&ran.input(lab, &scenario, "sim", case.seed), span);
     let deliveries = ran.evidence.observations.len() as u64;
