@@ -14,8 +14,8 @@ const NOBODY: u32 = 65_534;
 /// In a folder of its own, with no lab up.
 fn types(program: &Path, place: &Path, text: &str) -> Command {
     let mut command = Command::new(program);
-    let state = place.join("state");
-    command.args(text.split_whitespace()).current_dir(place).env("XDG_STATE_HOME", state).env_remove("SCALEBED_LAB");
+    command.args(text.split_whitespace()).current_dir(place).env("SCALEBED_STATE", place.join("state"));
+    command.env_remove("SCALEBED_LAB");
     command
 }
 

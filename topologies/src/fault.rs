@@ -129,6 +129,12 @@ impl Kind {
         matches!(self, Self::Duplicate(_) | Self::Lossy)
     }
 
+    /// May a frame come out of the cable with other bytes?
+    #[must_use]
+    pub const fn alters_frames(self) -> bool {
+        matches!(self, Self::Corrupt(_))
+    }
+
     /// Does it pull a plug, once or often?
     #[must_use]
     pub const fn unplugs(self) -> bool {
@@ -203,9 +209,7 @@ impl Fault {
             _ => self.at_ms + self.for_ms,
         }
     }
-}
 
-impl Fault {
     /// What is done when: a cable that flaps is unplugged, and plugged in, again and again.
     #[must_use]
     pub fn steps(&self) -> Vec<Self> {

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use stateright::Model as _;
 
@@ -44,7 +43,7 @@ impl Agreement {
 
     fn graph(&self) -> Graph {
         let start = State::start(self);
-        let mut known = HashMap::from([(print(&start), 0)]);
+        let mut known = HashMap::from([(start.fingerprint(), 0)]);
         let mut graph = Graph { reached: vec![None], from: vec![Vec::new()], good: Vec::new() };
         let mut level = vec![(0, start)];
         while !level.is_empty() {
@@ -58,7 +57,7 @@ impl Agreement {
                 for action in actions {
                     let Some(next) = self.next_state(&state, action) else { continue };
                     let new = graph.reached.len();
-                    let place = match known.entry(print(&next)) {
+                    let place = match known.entry(next.fingerprint()) {
                         Entry::Occupied(known) => *known.get(),
                         Entry::Vacant(entry) => {
                             graph.reached.push(Some((at, action)));
@@ -94,10 +93,4 @@ impl Graph {
         steps.reverse();
         steps
     }
-}
-
-fn print(state: &State) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
 }

@@ -8,12 +8,7 @@ use crate::state::{Node, Process, Role, State};
 // States are told apart as their fingerprints are.
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        let print = |state: &Self| {
-            let mut hasher = DefaultHasher::new();
-            state.hash(&mut hasher);
-            hasher.finish()
-        };
-        print(self) == print(other)
+        self.fingerprint() == other.fingerprint()
     }
 }
 
@@ -48,6 +43,13 @@ fn hash_node<H: Hasher>(node: &Node, hasher: &mut H) {
 }
 
 impl State {
+    /// Equal for states that are the same.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// Who acked counts as long as somebody waits for it. What was active once is asked of every later state.
     fn hash_proposal<H: Hasher>(&self, place: usize, hasher: &mut H) {
         let proposal = &self.proposals[place];

@@ -16,6 +16,11 @@ const ALWAYS: [&str; 5] = [ONE_CARRIER, ONE_HOLDER, LEFT_OUT, ONE_PIVOT, STALE];
 /// What is asked of ElasticXL alone.
 const ELASTIC_XL: [&str; 2] = [ONE_PIVOT, STALE];
 
+/// What is asked of an architecture's model.
+fn asked(architecture: Architecture) -> impl Iterator<Item = &'static str> {
+    ALWAYS.into_iter().filter(move |name| !ELASTIC_XL.contains(name) || architecture == ElasticXl)
+}
+
 const fn bounds(admitted: usize, changes: usize, faults: u8, pairs: bool) -> Bounds {
     let of = if pairs { Faults::Pairs } else { Faults::Nodes };
     Bounds { members: 3, author: 1, admitted, changes, faults, of, again: false }
@@ -59,7 +64,7 @@ fn holds(architecture: Architecture, bounds: Bounds, limit: Duration) -> bool {
         began.elapsed().as_secs_f64(),
         if complete { "all there are" } else { "not all" }
     );
-    for name in ALWAYS.into_iter().filter(|name| !ELASTIC_XL.contains(name) || architecture == ElasticXl) {
+    for name in asked(architecture) {
         if let Some(path) = checker.discovery(name) {
             panic!("{architecture:?} {bounds:?}: {name} is broken by {:?}", path.into_actions());
         }
@@ -140,8 +145,8 @@ fn broken(architecture: Architecture, bounds: Bounds, without: Safeguard) -> Vec
     let limit = Duration::from_secs(200);
     let checker = model.checker().threads(2).timeout(limit).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let states = checker.unique_state_count();
-    let found = ALWAYS.into_iter().filter(|name| !ELASTIC_XL.contains(name) || architecture == ElasticXl);
-    let found = found.filter_map(|name| Some((name, format!("{:?}", checker.discovery(name)?.into_actions()))));
+    let found =
+        asked(architecture).filter_map(|name| Some((name, format!("{:?}", checker.discovery(name)?.into_actions()))));
     let found: Vec<_> = found.collect();
     println!("{architecture:?} without {without:?}, {bounds:?}: {states} states: {found:?}");
     found

@@ -90,6 +90,7 @@ pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failur
     let mut world = Sim::new(lab, case.seed).at_once();
     let settings = Settings { seed: case.seed, ablations };
     let ran = driver::drive_with(&mut world, lab, &scenario, &case.faults, settings, &mut |_| {})?;
+    let some = |is: fn(Kind) -> bool| case.faults.iter().any(|fault| is(fault.kind));
     // The phase clock starts after the warm-up, the schedule before it.
     let warm = driver::WARM_UP / 1_000_000;
     let span = scalebed_checkers::invariants::Span {
@@ -98,9 +99,9 @@ pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failur
         single: case.faults.len() == 1,
         full: case.full,
         delay_ms: case.faults.iter().map(|fault| fault.kind.delay_ms()).sum(),
-        takes_frames: case.faults.iter().any(|fault| fault.kind.takes_frames()),
-        alters_frames: case.faults.iter().any(|fault| matches!(fault.kind, Kind::Corrupt(_))),
-        doubles_frames: case.faults.iter().any(|fault| fault.kind.doubles_frames()),
+        takes_frames: some(Kind::takes_frames),
+        alters_frames: some(Kind::alters_frames),
+        doubles_frames: some(Kind::doubles_frames),
     };
     let violations = scalebed_checkers::invariants::violations(&ran.input(lab, &scenario, "sim", case.seed), span);
     let deliveries = ran.evidence.observations.len() as u64;
