@@ -270,6 +270,14 @@ impl ClusterMember {
         self.held.accepted
     }
 
+    /// May a Prepare of this counter that admits this life be on its way still? Others that have it send frames already.
+    /// One below what this member heard of is old: whoever sends by it knows nothing of this life.
+    #[must_use]
+    pub fn awaits(&self, counter: u32) -> bool {
+        let heard = self.held.promised.counter;
+        self.fenced && self.state == MemberState::Ready && counter > self.held.accepted.counter && counter >= heard
+    }
+
     /// Highest activated generation.
     #[must_use]
     pub fn activated(&self) -> Generation {

@@ -191,6 +191,10 @@ impl Gateway {
         let changed = self.view.read(&self.cluster, all || fresh, self.now);
         if self.view.incarnation != life {
             self.streams.reset();
+            // What waits was for the life that is over.
+            for _ in 0..self.waiting.take_all() {
+                self.counters.settle(Fate::Dropped(crate::counters::Reason::Fenced));
+            }
         }
         if back {
             self.discard_stale();
@@ -202,11 +206,8 @@ impl Gateway {
         }
     }
 
-    /// Stops owning: entries stay as copies, what waits is dropped unread.
+    /// Stops owning: entries stay as copies.
     fn fenced(&mut self) {
-        for _ in 0..self.waiting.take_all() {
-            self.counters.settle(Fate::Dropped(crate::counters::Reason::Fenced));
-        }
         self.announce = None;
         self.joining = None;
         self.moves.clear();

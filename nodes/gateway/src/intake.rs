@@ -9,7 +9,9 @@ use scalebed_topologies::lab::PortRole;
 
 use crate::counters::{Count, Fate, Reason};
 use crate::engine::Gateway;
+use crate::membership::Place;
 use crate::packet::Packet;
+use crate::waiting::For;
 
 impl Gateway {
     pub(crate) fn intake(&mut self, port: u16, frame: Frame, received: Instant) -> Fate {
@@ -35,28 +37,54 @@ impl Gateway {
             Kind::Data if shim.has(TO_UPLINK) => return Fate::Dropped(Reason::WrongWay),
             Kind::Data | Kind::Correction | Kind::Handover => {}
         }
-        if self.is_out() {
-            return Fate::Dropped(Reason::Fenced);
+        let early = self.is_out() && self.cluster.awaits(shim.generation);
+        if !early && let Some(reason) = self.refuses(&shim) {
+            return Fate::Dropped(reason);
         }
-        if shim.kind != Kind::Data {
-            let origin = NodeId::from_code(shim.origin).and_then(NodeId::member);
-            if !origin.is_some_and(|member| self.view.passes(member, shim.incarnation)) {
-                return Fate::Dropped(Reason::NotAdmitted);
-            }
-            self.counters.one(if shim.kind == Kind::Correction { Count::CorrectedIn } else { Count::HandoverIn });
+        match shim.kind {
+            Kind::Correction => self.counters.one(Count::CorrectedIn),
+            Kind::Handover => self.counters.one(Count::HandoverIn),
+            Kind::Data | Kind::Control => {}
         }
         if shim.hop > MAX_HOP {
             return Fate::Dropped(Reason::HopLimit);
         }
         match view.network {
+            Network::Arp(_) if early => Fate::Dropped(Reason::Fenced),
             Network::Arp(arp) => self.arp(shim.network, &arp),
             Network::Ip(ip) => {
                 let packet = Packet::new(frame, view, ip, shim.network, port);
-                self.packet(packet)
+                // The sender may have the matrix that admits this life; this life's own Prepare takes another way.
+                if early { self.wait(For::Admission(shim.generation), packet) } else { self.packet(packet) }
             }
             Network::Other => Fate::Dropped(Reason::UnknownEthertype),
             Network::Malformed => Fate::Dropped(Reason::Malformed),
             Network::Corrupt => Fate::Dropped(Reason::BadChecksum),
+        }
+    }
+
+    /// The receivers' half of the fence: who is out takes nothing, who is in takes nothing of who is not.
+    fn refuses(&self, shim: &Shim) -> Option<Reason> {
+        if self.is_out() {
+            return Some(Reason::Fenced);
+        }
+        let origin = NodeId::from_code(shim.origin).and_then(NodeId::member);
+        let strange = || !origin.is_some_and(|member| self.view.passes(member, shim.incarnation));
+        (shim.kind != Kind::Data && strange()).then_some(Reason::NotAdmitted)
+    }
+
+    /// A packet that came before the Prepare that is accepted now. It was for this life only if the bucket became its own
+    /// when the sender says; else it was for an earlier one.
+    pub(crate) fn admit(&mut self, packet: Packet) -> Fate {
+        let shim = View::parse(packet.frame.bytes()).and_then(|view| view.shim);
+        let bucket = self.bucket(&packet.flow, packet.ip.has_ports(), packet.network);
+        let dealt = |place: &Place| {
+            place.assignment.owner == self.view.id && place.assignment.moved.counter == packet.generation
+        };
+        match shim.and_then(|shim| self.refuses(&shim)) {
+            Some(reason) => Fate::Dropped(reason),
+            None if !self.view.place(bucket).is_some_and(dealt) => Fate::Dropped(Reason::Fenced),
+            None => self.packet(packet),
         }
     }
 

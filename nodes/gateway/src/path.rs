@@ -113,7 +113,7 @@ impl Gateway {
         }
     }
 
-    fn wait(&mut self, what: For, packet: Packet) -> Fate {
+    pub(crate) fn wait(&mut self, what: For, packet: Packet) -> Fate {
         if self.waiting.push(what, packet, self.now) { Fate::Waits } else { Fate::Dropped(Reason::QueueFull) }
     }
 

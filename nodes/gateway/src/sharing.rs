@@ -157,6 +157,7 @@ impl Gateway {
     /// Another matrix: what waited for it goes on, and a walk finds who must have what now.
     pub(crate) fn matrix_changed(&mut self) {
         let counter = self.view.accepted.counter;
+        let admitted = self.waiting.take_admissions(counter);
         let mut free = self.waiting.take_generations(counter);
         let view = &self.view;
         free.extend(self.waiting.take_activated(|bucket| view.place(bucket).is_some_and(|place| place.may_own)));
@@ -164,6 +165,10 @@ impl Gateway {
         self.served.clone_from(&self.view.admitted);
         if !self.view.fenced {
             self.walk();
+        }
+        for packet in admitted {
+            let fate = self.admit(packet);
+            self.counters.settle(fate);
         }
         for packet in free {
             let fate = self.route(packet);

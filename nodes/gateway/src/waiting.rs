@@ -13,6 +13,8 @@ use crate::packet::Packet;
 /// What a frame waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum For {
+    /// The matrix with this counter, which may admit this member.
+    Admission(u32),
     /// The generation with this counter.
     Generation(u32),
     /// The Activate after which this member may process the bucket.
@@ -27,7 +29,7 @@ impl For {
     /// How long it waits at most: as long as a slow barrier; 20 ms for an answer (reliability rule 4); three tries of ARP.
     const fn limit(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Generation(_) | Self::Activate(_) => 1000,
+            Self::Admission(_) | Self::Generation(_) | Self::Activate(_) => 1000,
             Self::Answer(_) => 20,
             Self::Neighbour(..) => 3000,
         })
@@ -36,6 +38,7 @@ impl For {
     /// Why it is dropped when that time is over.
     pub(crate) const fn late(self) -> Reason {
         match self {
+            Self::Admission(_) => Reason::Fenced,
             Self::Generation(_) => Reason::GenerationLate,
             Self::Activate(_) => Reason::ActivateLate,
             Self::Answer(_) => Reason::OutOfState,
@@ -86,6 +89,11 @@ impl Waiting {
         self.take_where((what, 0), (what, u64::MAX), |_| true)
     }
 
+    /// Takes all that wait for an admission by a matrix up to this one.
+    pub(crate) fn take_admissions(&mut self, counter: u32) -> Vec<Packet> {
+        self.take_where((For::Admission(0), 0), (For::Admission(counter), u64::MAX), |_| true)
+    }
+
     /// Takes all that wait for a generation up to this one.
     pub(crate) fn take_generations(&mut self, counter: u32) -> Vec<Packet> {
         self.take_where((For::Generation(0), 0), (For::Generation(counter), u64::MAX), |_| true)
@@ -97,7 +105,7 @@ impl Waiting {
         self.take_where((from, 0), (to, u64::MAX), |what| matches!(what, For::Activate(bucket) if ready(*bucket)))
     }
 
-    /// Takes everything: the node was fenced.
+    /// Takes everything: another life begins.
     pub(crate) fn take_all(&mut self) -> usize {
         self.deadlines.clear();
         std::mem::take(&mut self.frames).len()
