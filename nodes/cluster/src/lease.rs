@@ -25,7 +25,7 @@ pub(crate) struct Lease {
     until: Option<Instant>,
     /// Just woken: until then only what nobody can have done yet is certain.
     unread_until: Option<Instant>,
-    /// When it last heard the heartbeat of an admitted member.
+    /// When it last heard the heartbeat of an Active, admitted member.
     heard: Option<Instant>,
     /// When it last asked its neighbours.
     asked: Option<Instant>,
@@ -73,16 +73,13 @@ impl ClusterMember {
     }
 
     /// An Active member's heartbeat renews the lease if it says that it heard this member: those are who is asked before
-    /// this one is declared dead. Company is only who is admitted: one that just comes in has not had the time to hear
-    /// anybody.
+    /// this one is declared dead. Only they are company, too: who is admitted and not Active yet could renew nothing, and one
+    /// that served alone would fence itself as soon as somebody joins.
     pub(crate) fn renew_lease(&mut self, from: Admitted, beat: &Heartbeat, received: Instant, now: Instant) {
-        let admitted = self.held.admitted().contains(&from);
-        if admitted {
+        if self.held.admitted().contains(&from) && beat.state == MemberState::Active {
             self.lease.heard = self.lease.heard.max(Some(received));
-        }
-        let asked = admitted && beat.state == MemberState::Active;
-        if let Some(sent) = echoed(beat, self.config.id, self.incarnation).filter(|_| asked) {
-            self.lease.until = self.lease.until.max(Some(sent + self.unit * 5 / 2));
+            let sent = echoed(beat, self.config.id, self.incarnation);
+            self.lease.until = self.lease.until.max(sent.map(|sent| sent + self.unit * 5 / 2));
         }
         self.check_lease(now);
     }
