@@ -9,10 +9,12 @@ use scalebed_harness::driver::{self, bent};
 use scalebed_harness::files;
 use scalebed_harness::world::World as _;
 use scalebed_harness::world::netns::{Netns, Places};
+use scalebed_harness::world::sim::Sim;
 use scalebed_port::{FrameBatch, PacketPort, Port as _, clock};
 use scalebed_record::{Fact, Outcome};
 use scalebed_tests::{needs_root, programs};
 use scalebed_topologies::fault::{Fault, Kind};
+use scalebed_topologies::scenario::{Action, CableFault};
 
 const CABLE: &str = "mho1--sgm-1-01";
 const SEED: u64 = 7;
@@ -242,4 +244,48 @@ fn netns_a_run_over_impaired_cables_has_a_ledger_that_closes() {
         .sum();
     println!("{}; {taken} taken", ledger.value);
     assert!(taken > 100, "{taken}");
+}
+
+/// The verdict on a fault of cables is of what taps saw: a run that was told something else than the file says fails.
+#[test]
+fn a_fault_that_was_not_what_the_file_says_is_noticed() {
+    let mut loaded = files::scenario("maestro/downlink-lossy").expect("a shipped scenario");
+    loaded.scenario.traffic.population = 240;
+    let settings = driver::Settings { seed: 1, ..driver::Settings::default() };
+    let mut world = Sim::new(&loaded.lab, 1);
+    let ran = driver::drive(&mut world, &loaded.lab, &loaded.scenario, settings, &mut |_| {}).expect("a run");
+    let said = |edit: &dyn Fn(&mut CableFault)| {
+        let mut scenario = loaded.scenario.clone();
+        for event in &mut scenario.events {
+            if let Action::Fault(fault) = &mut event.action {
+                edit(fault);
+            }
+        }
+        let judgement = scalebed_checkers::judge(&ran.input(&loaded.lab, &scenario, "sim", 1));
+        let verdict = judgement.verdicts.into_iter().find(|verdict| verdict.check == "cable-1");
+        match verdict.expect("a verdict").outcome {
+            Outcome::Fail(evidence) => evidence.join("; "),
+            other => format!("{other:?}"),
+        }
+    };
+    assert_eq!(said(&|_| {}), "Pass");
+    let other = |kinds: &[Kind]| said(&|fault| fault.kinds = kinds.to_vec());
+    for (kinds, words) in [
+        (&[Kind::Loss(5), Kind::Delay(20)][..], "were lost, 5.00 % were asked for"),
+        (&[Kind::Delay(20)], "were lost, 0.00 % were asked for"),
+        (&[Kind::Loss(1), Kind::Delay(22)], "longer at p50, 22.0 were asked for"),
+        (&[Kind::Loss(1)], "longer at p50, 0.0 were asked for"),
+        (&[Kind::Loss(1), Kind::Delay(20), Kind::Duplicate(1)], "were doubled, 1.00 % were asked for"),
+        (&[Kind::BlackHole], "frames passed while it stood"),
+        (&[Kind::Unplug], "frames passed while it stood"),
+        (&[Kind::Flap(300)], "frames a second passed while it flapped"),
+        (&[Kind::Loss(1), Kind::Delay(20), Kind::Rate(1)], "Mbit/s passed"),
+    ] {
+        let said = other(kinds);
+        assert!(said.contains(words), "{kinds:?}: {said}");
+    }
+    let early = said(&|fault| fault.for_ms = 1_000);
+    assert!(early.contains("after it was mended"), "{early}");
+    let elsewhere = said(&|fault| fault.cables = vec![fault.cables[0] + 1]);
+    assert!(elsewhere.contains("were lost"), "{elsewhere}");
 }

@@ -75,6 +75,14 @@ fn one_drop_in_ten_thousand_is_caught_by_loss() {
     caught(&judged("maestro/steady", |_| {}, around("sgm-1-03", drops), Ablations::default()), "loss");
 }
 
+/// A cable that is to lose frames excuses what it loses, and nobody else's losses in that time.
+#[test]
+fn a_drop_while_a_cable_is_lossy_is_caught_by_loss() {
+    let drops = |_: &str| Fault::DropOneIn(10_000);
+    let record = judged("maestro/downlink-lossy", |_| {}, around("sgm-1-03", drops), Ablations::default());
+    caught(&record, "loss");
+}
+
 #[test]
 fn a_woken_member_without_self_fence_is_caught_by_s19() {
     let ablations = Ablations { no_self_fence: true, ..Ablations::default() };

@@ -112,4 +112,17 @@ scenarios! {
     sim_elasticxl_hang_1_unit netns_elasticxl_hang_1_unit "elasticxl/hang-1-unit";
     sim_elasticxl_scale_out netns_elasticxl_scale_out "elasticxl/scale-out";
     sim_elasticxl_general_hide_nat netns_elasticxl_general_hide_nat "elasticxl/general-hide-nat";
+    sim_elasticxl_data_cable_down netns_elasticxl_data_cable_down "elasticxl/data-cable-down";
+    sim_elasticxl_sync_cable_down netns_elasticxl_sync_cable_down "elasticxl/sync-cable-down";
+    sim_elasticxl_sync_lossy netns_elasticxl_sync_lossy "elasticxl/sync-lossy";
+    sim_elasticxl_sync_network_down netns_elasticxl_sync_network_down "elasticxl/sync-network-down";
+    sim_maestro_downlink_black_hole netns_maestro_downlink_black_hole "maestro/downlink-black-hole";
+    sim_maestro_downlink_burst netns_maestro_downlink_burst "maestro/downlink-burst";
+    sim_maestro_downlink_corrupt netns_maestro_downlink_corrupt "maestro/downlink-corrupt";
+    sim_maestro_downlink_disorder netns_maestro_downlink_disorder "maestro/downlink-disorder";
+    sim_maestro_downlink_flap netns_maestro_downlink_flap "maestro/downlink-flap";
+    sim_maestro_downlink_lossy netns_maestro_downlink_lossy "maestro/downlink-lossy";
+    sim_maestro_pair_cable_down netns_maestro_pair_cable_down "maestro/pair-cable-down";
+    sim_maestro_uplink_leg_down netns_maestro_uplink_leg_down "maestro/uplink-leg-down";
+    sim_maestro_uplink_rate netns_maestro_uplink_rate "maestro/uplink-rate";
 }

@@ -12,7 +12,8 @@ const LABS: [(&str, &str); 3] = [
 ];
 
 /// Shipped scenarios: name and text.
-const SCENARIOS: [(&str, &str); 16] = [
+const SCENARIOS: [(&str, &str); 29] = [
+    ("elasticxl/data-cable-down", include_str!("../scenarios/elasticxl/data-cable-down.yaml")),
     ("elasticxl/general-hide-nat", include_str!("../scenarios/elasticxl/general-hide-nat.yaml")),
     ("elasticxl/hang-1-unit", include_str!("../scenarios/elasticxl/hang-1-unit.yaml")),
     ("elasticxl/hang-5-units", include_str!("../scenarios/elasticxl/hang-5-units.yaml")),
@@ -20,15 +21,27 @@ const SCENARIOS: [(&str, &str); 16] = [
     ("elasticxl/pivot-kill", include_str!("../scenarios/elasticxl/pivot-kill.yaml")),
     ("elasticxl/scale-out", include_str!("../scenarios/elasticxl/scale-out.yaml")),
     ("elasticxl/steady", include_str!("../scenarios/elasticxl/steady.yaml")),
+    ("elasticxl/sync-cable-down", include_str!("../scenarios/elasticxl/sync-cable-down.yaml")),
+    ("elasticxl/sync-lossy", include_str!("../scenarios/elasticxl/sync-lossy.yaml")),
+    ("elasticxl/sync-network-down", include_str!("../scenarios/elasticxl/sync-network-down.yaml")),
+    ("maestro/downlink-black-hole", include_str!("../scenarios/maestro/downlink-black-hole.yaml")),
+    ("maestro/downlink-burst", include_str!("../scenarios/maestro/downlink-burst.yaml")),
+    ("maestro/downlink-corrupt", include_str!("../scenarios/maestro/downlink-corrupt.yaml")),
+    ("maestro/downlink-disorder", include_str!("../scenarios/maestro/downlink-disorder.yaml")),
     ("maestro/downlink-down", include_str!("../scenarios/maestro/downlink-down.yaml")),
+    ("maestro/downlink-flap", include_str!("../scenarios/maestro/downlink-flap.yaml")),
+    ("maestro/downlink-lossy", include_str!("../scenarios/maestro/downlink-lossy.yaml")),
     ("maestro/general-hide-nat", include_str!("../scenarios/maestro/general-hide-nat.yaml")),
     ("maestro/hang-1-unit", include_str!("../scenarios/maestro/hang-1-unit.yaml")),
     ("maestro/hang-5-units", include_str!("../scenarios/maestro/hang-5-units.yaml")),
     ("maestro/member-kill", include_str!("../scenarios/maestro/member-kill.yaml")),
     ("maestro/mho-power-off", include_str!("../scenarios/maestro/mho-power-off.yaml")),
+    ("maestro/pair-cable-down", include_str!("../scenarios/maestro/pair-cable-down.yaml")),
     ("maestro/scale-out", include_str!("../scenarios/maestro/scale-out.yaml")),
     ("maestro/smo-kill", include_str!("../scenarios/maestro/smo-kill.yaml")),
     ("maestro/steady", include_str!("../scenarios/maestro/steady.yaml")),
+    ("maestro/uplink-leg-down", include_str!("../scenarios/maestro/uplink-leg-down.yaml")),
+    ("maestro/uplink-rate", include_str!("../scenarios/maestro/uplink-rate.yaml")),
 ];
 
 /// Text of a shipped lab.

@@ -174,6 +174,135 @@ impl Kind {
     }
 }
 
+/// What a kind does to the frames of its cable, both ways unless said. Shares are of a million.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Impairment {
+    /// Nothing gets from end a to end b.
+    pub cut_to_b: bool,
+    /// Nothing gets from end b to end a.
+    pub cut_to_a: bool,
+    /// Lost, each by itself.
+    pub loss: u32,
+    /// Lost in bursts of [`BURST`] in the mean.
+    pub burst: u32,
+    /// So much longer, microseconds.
+    pub delay_us: u32,
+    /// And up to so much less or more, microseconds.
+    pub jitter_us: u32,
+    /// Held back for [`HELD_BACK_MS`].
+    pub held_back: u32,
+    /// Come out twice.
+    pub doubled: u32,
+    /// One bit is flipped.
+    pub altered: u32,
+    /// No more than so many Mbit/s, behind a queue of [`QUEUE_MS`]; 0: as many as come.
+    pub mbit: u16,
+}
+
+impl Impairment {
+    /// Of two that stand at once: of each what hurts more.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let caps = [self.mbit, other.mbit].into_iter().filter(|mbit| *mbit > 0);
+        Self {
+            cut_to_b: self.cut_to_b || other.cut_to_b,
+            cut_to_a: self.cut_to_a || other.cut_to_a,
+            loss: self.loss.max(other.loss),
+            burst: self.burst.max(other.burst),
+            delay_us: self.delay_us.max(other.delay_us),
+            jitter_us: self.jitter_us.max(other.jitter_us),
+            held_back: self.held_back.max(other.held_back),
+            doubled: self.doubled.max(other.doubled),
+            altered: self.altered.max(other.altered),
+            mbit: caps.min().unwrap_or(0),
+        }
+    }
+}
+
+/// A share in percent, of a million.
+fn percent(share: u8) -> u32 {
+    u32::from(share.min(100)) * 10_000
+}
+
+impl Kind {
+    /// What it does to frames. Of a kind that does nothing to them, or cuts a whole node off: nothing.
+    #[must_use]
+    pub fn impairment(self) -> Impairment {
+        let plain = Impairment::default();
+        let us = |ms: u16| u32::from(ms) * 1_000;
+        match self {
+            Self::BlackHole => Impairment { cut_to_b: true, cut_to_a: true, ..plain },
+            Self::CutToB => Impairment { cut_to_b: true, ..plain },
+            Self::CutToA => Impairment { cut_to_a: true, ..plain },
+            Self::Loss(share) => Impairment { loss: percent(share), ..plain },
+            Self::Burst(share) => Impairment { burst: percent(share), ..plain },
+            Self::Delay(ms) => Impairment { delay_us: us(ms), ..plain },
+            Self::Jitter(ms) => Impairment { delay_us: us(ms), jitter_us: us(ms), ..plain },
+            Self::Reorder(share) => Impairment { held_back: percent(share), ..plain },
+            Self::Duplicate(share) => Impairment { doubled: percent(share), ..plain },
+            Self::Corrupt(share) => Impairment { altered: percent(share), ..plain },
+            Self::Rate(mbit) => Impairment { mbit, ..plain },
+            Self::Lan => Impairment { delay_us: 100, ..plain },
+            Self::Metro => Impairment { delay_us: 2_000, jitter_us: 200, loss: 10, ..plain },
+            Self::Wan100ms => Impairment { delay_us: 50_000, jitter_us: 2_000, loss: 1_000, ..plain },
+            Self::Lossy => Impairment {
+                delay_us: 5_000,
+                jitter_us: 2_000,
+                loss: 10_000,
+                burst: 10_000,
+                held_back: 5_000,
+                doubled: 1_000,
+                ..plain
+            },
+            _ => plain,
+        }
+    }
+}
+
+/// Words that are no kind of fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownKind {
+    /// What stands after `=` is no number that fits.
+    #[error("`{0}` is no number from 1 to {1}")]
+    Number(String, u16),
+    /// No such word.
+    #[error("no fault is written `{0}`")]
+    Word(String),
+}
+
+impl std::str::FromStr for Kind {
+    type Err = UnknownKind;
+
+    /// Reads what is written for a kind: its word, `kill`, or its word and a number, `loss=5`.
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        use serde::de::value::{Error, MapAccessDeserializer, MapDeserializer, StrDeserializer};
+        let unknown = |_: Error| UnknownKind::Word(text.to_owned());
+        let Some((word, number)) = text.split_once('=') else {
+            return Self::deserialize(StrDeserializer::new(text)).map_err(unknown);
+        };
+        let read = |number: u16| {
+            let map = MapDeserializer::new(std::iter::once((word, number)));
+            Self::deserialize(MapAccessDeserializer::new(map))
+        };
+        let kind = read(1).map_err(unknown)?;
+        let most = kind.most();
+        match number.parse() {
+            Ok(number) if (1..=most).contains(&number) => read(number).map_err(unknown),
+            _ => Err(UnknownKind::Number(number.to_owned(), most)),
+        }
+    }
+}
+
+impl Kind {
+    /// The largest number that may be written with it.
+    const fn most(self) -> u16 {
+        match self {
+            Self::Loss(_) | Self::Burst(_) | Self::Reorder(_) | Self::Duplicate(_) | Self::Corrupt(_) => 100,
+            _ => 10_000,
+        }
+    }
+}
+
 /// F28: what a member has little of for a whole run. Each says what may be lost then; all else must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,6 +3,8 @@
 use scalebed_frame::{DistributionMode, MemberId, MhoId};
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Impairment, Kind};
+
 /// A validated scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scenario {
@@ -31,6 +33,14 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Its faults of cables.
+    pub fn cable_faults(&self) -> impl Iterator<Item = &CableFault> {
+        self.events.iter().filter_map(|event| match &event.action {
+            Action::Fault(fault) => Some(fault),
+            _ => None,
+        })
+    }
+
     /// Nothing happens, for ever: what a lab that is used by hand begins with.
     #[must_use]
     pub fn idle(lab: &str) -> Self {
@@ -108,8 +118,43 @@ pub struct Event {
     pub generations: u32,
 }
 
+impl Event {
+    /// When what it broke is mended, ms on the phase clock; of what stands until another event mends it: when it begins.
+    #[must_use]
+    pub const fn healed_ms(&self) -> u64 {
+        match &self.action {
+            Action::Fault(fault) => self.at_ms + fault.for_ms,
+            _ => self.at_ms,
+        }
+    }
+}
+
+/// Cables that are broken or impaired for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CableFault {
+    /// The cables, by their indexes in the lab.
+    pub cables: Vec<u16>,
+    /// What becomes of each of them; of several at once what hurts more.
+    pub kinds: Vec<Kind>,
+    /// For how long.
+    pub for_ms: u64,
+}
+
+impl CableFault {
+    /// What it does to frames.
+    #[must_use]
+    pub fn impairment(&self) -> Impairment {
+        self.kinds.iter().map(|kind| kind.impairment()).fold(Impairment::default(), Impairment::worse)
+    }
+
+    /// Does one of its kinds do this?
+    pub fn some(&self, is: fn(Kind) -> bool) -> bool {
+        self.kinds.iter().any(|kind| is(*kind))
+    }
+}
+
 /// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// The process dies, the ports stay up.
@@ -139,6 +184,8 @@ pub enum Action {
         /// The orchestrator.
         mho: MhoId,
     },
+    /// Something happens to cables, and is over after a time.
+    Fault(CableFault),
 }
 
 /// Who is meant.

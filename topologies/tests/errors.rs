@@ -191,6 +191,29 @@ fn mistakes_in_scenarios() {
 }
 
 #[test]
+fn mistakes_in_faults_of_cables() {
+    let whole = "fault: {cables: [mho1--sgm-1-02], kinds: [loss=1, delay=20], for: 3s}";
+    let text = scenario_messages(
+        "maestro/downlink-lossy",
+        &[
+            ("no such cable", "mho1--sgm-1-02", "mho1--sgm-1-2"),
+            ("the tester's own cable", "mho1--sgm-1-02", "generator--sw-inside"),
+            ("twice", "[mho1--sgm-1-02]", "[mho1--sgm-1-02, mho1--sgm-1-02]"),
+            ("no cable", "[mho1--sgm-1-02]", "[]"),
+            ("no such kind", "loss=1", "los=1"),
+            ("over the top", "loss=1", "loss=101"),
+            ("not a number", "delay=20", "delay=20ms"),
+            ("what is done to nodes", "loss=1", "kill"),
+            ("nothing", "[loss=1, delay=20]", "[]"),
+            ("a key misspelt", "kinds:", "kind:"),
+            ("for ever", ", for: 3s", ""),
+            ("a word", whole, "fault: unplug"),
+        ],
+    );
+    insta::assert_snapshot!(text);
+}
+
+#[test]
 fn interface_names_that_the_kernel_would_refuse() {
     let long = |lab: &str, edits: &[(&str, &str)]| {
         let shipped = catalogue::lab_text(lab).unwrap().to_owned();

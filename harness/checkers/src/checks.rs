@@ -5,6 +5,7 @@ use scalebed_record::{Outcome, Verdict};
 use crate::Checker;
 
 mod agreement;
+mod cables;
 mod convergence;
 mod distribution;
 mod fence;
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(distribution::Dealing),
         Box::new(distribution::Evenness),
         Box::new(distribution::Correction),
+        Box::new(cables::Cables),
         Box::new(convergence::Convergence),
         Box::new(convergence::Bar),
         Box::new(survival::Survival),

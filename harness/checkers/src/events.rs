@@ -1,10 +1,11 @@
 //! The scenario's events as they happened: when, to whom, and which flows each is predicted to hurt or to lose.
 
 use scalebed_frame::control::Matrix;
-use scalebed_frame::{MemberId, MhoId};
+use scalebed_frame::{MemberId, MhoId, NodeId};
 use scalebed_record::{Fact, FlowKind};
+use scalebed_topologies::fault::Kind;
 use scalebed_topologies::lab::{Architecture, NodeKind, PortRole, Sticky};
-use scalebed_topologies::scenario::{Action, Outcome};
+use scalebed_topologies::scenario::{Action, CableFault, Outcome};
 
 use crate::evidence::{Evidence, MS};
 use crate::places::Role;
@@ -25,8 +26,10 @@ pub enum Victim {
     Member(u8, bool),
     /// An orchestrator.
     Mho(MhoId),
-    /// A downlink, by its cable.
-    Cable(u16),
+    /// Cables: [`Happening::cables`].
+    Cables,
+    /// Every member but one: what they have in common.
+    Group,
     /// Nothing is taken away: a start, a cable that comes back, a pause shorter than the dead timer.
     Nobody,
 }
@@ -78,10 +81,14 @@ pub struct Happening {
     pub after: u64,
     /// Whom it hit.
     pub victim: Victim,
+    /// The cables that it breaks or impairs, by their indexes in the lab.
+    pub cables: Vec<u16>,
     /// What was done.
     pub action: Action,
     /// Declared outcome class.
     pub outcome: Outcome,
+    /// When what it broke was to be mended, ns; of what stands until another event: its instant.
+    pub healed: u64,
     /// Losses of packets due before here may be this event's.
     pub window: u64,
     /// The next event, or the end of the schedule: measurements end here.
@@ -98,7 +105,8 @@ pub fn happenings(evidence: &Evidence<'_>) -> Vec<Happening> {
         let Fact::Operation { event: Some(index), text, node, before, after, .. } = &entry.fact else { continue };
         let index = *index as usize;
         let Some(event) = evidence.scenario().events.get(index) else { continue };
-        let victim = victim(evidence, &event.action, node, *before);
+        let (victim, cables) = victim(evidence, &event.action, node, *before);
+        let stands = (event.healed_ms() - event.at_ms) * MS;
         list.push(Happening {
             index,
             text: text.clone(),
@@ -106,9 +114,11 @@ pub fn happenings(evidence: &Evidence<'_>) -> Vec<Happening> {
             at: *before,
             after: *after,
             victim,
-            action: event.action,
+            cables,
+            action: event.action.clone(),
             outcome: event.outcome,
-            window: before + WINDOW_UNITS * evidence.unit().max(50 * MS),
+            healed: before + stands,
+            window: before + stands + WINDOW_UNITS * evidence.unit().max(50 * MS),
             until: end,
             predictions: Vec::new(),
         });
@@ -121,25 +131,47 @@ pub fn happenings(evidence: &Evidence<'_>) -> Vec<Happening> {
     list
 }
 
-fn victim(evidence: &Evidence<'_>, action: &Action, node: &str, at: u64) -> Victim {
+fn victim(evidence: &Evidence<'_>, action: &Action, node: &str, at: u64) -> (Victim, Vec<u16>) {
     let lab = evidence.lab();
-    let Some((place, spec)) = lab.node(node) else { return Victim::Nobody };
+    let nobody = (Victim::Nobody, Vec::new());
+    let Some((place, spec)) = lab.node(node) else { return nobody };
     match action {
-        Action::Start(_) | Action::DownlinkUp { .. } => return Victim::Nobody,
-        Action::Hang { units, .. } if *units < lab.group.dead_units => return Victim::Nobody,
+        Action::Start(_) | Action::DownlinkUp { .. } => return nobody,
+        Action::Hang { units, .. } if *units < lab.group.dead_units => return nobody,
         Action::DownlinkDown { mho, .. } => {
             let port = lab.nodes[place].ports.iter().find(|port| port.role == PortRole::Downlink(*mho));
-            return port.map_or(Victim::Nobody, |port| Victim::Cable(port.cable));
+            return port.map_or(nobody, |port| (Victim::Cables, vec![port.cable]));
         }
+        Action::Fault(fault) => return (of_cables(evidence, fault, at), fault.cables.clone()),
         Action::Kill(_) | Action::PowerOff(_) | Action::Hang { .. } => {}
     }
-    match spec.kind {
-        NodeKind::Member(member) => {
-            let pivot = lab.architecture == Architecture::ElasticXl && evidence.agreement.smo_at(at) == Some(member);
-            evidence.places.index(member).map_or(Victim::Nobody, |index| Victim::Member(index, pivot))
-        }
+    let victim = match spec.kind {
+        NodeKind::Member(member) => of_member(evidence, member, at),
         NodeKind::Mho(mho) => Victim::Mho(mho),
         NodeKind::Switch(_) | NodeKind::Host(_) | NodeKind::Generator => Victim::Nobody,
+    };
+    (victim, Vec::new())
+}
+
+fn of_member(evidence: &Evidence<'_>, member: MemberId, at: u64) -> Victim {
+    let pivot = evidence.lab().architecture == Architecture::ElasticXl && evidence.agreement.smo_at(at) == Some(member);
+    evidence.places.index(member).map_or(Victim::Nobody, |index| Victim::Member(index, pivot))
+}
+
+/// ElasticXL: a member without Sync goes down, and if it is gone for all, all but one do. Else it is the cables alone.
+fn of_cables(evidence: &Evidence<'_>, fault: &CableFault, at: u64) -> Victim {
+    let lab = evidence.lab();
+    let gone = fault.some(|kind| matches!(kind, Kind::Unplug | Kind::BlackHole | Kind::CutToA | Kind::CutToB));
+    let hit: Vec<MemberId> = lab
+        .nodes
+        .iter()
+        .filter(|node| node.ports.iter().any(|port| port.role == PortRole::Sync && fault.cables.contains(&port.cable)))
+        .filter_map(|node| node.kind.id().and_then(NodeId::member))
+        .collect();
+    match hit[..] {
+        [member] if gone => of_member(evidence, member, at),
+        [_, ..] if gone => Victim::Group,
+        _ => Victim::Cables,
     }
 }
 
@@ -151,13 +183,14 @@ fn predict(evidence: &Evidence<'_>, happening: &Happening) -> Vec<Prediction> {
 fn predict_flow(evidence: &Evidence<'_>, happening: &Happening, matrix: Option<&Matrix>, flow: usize) -> Prediction {
     let at = happening.at;
     let last = [0, 1].map(|side| evidence.last_arrived(flow, side, at));
-    let through = [0, 1]
-        .map(|side| last[side].is_some_and(|sequence| goes_through(evidence, happening.victim, flow, side, sequence)));
+    let through =
+        [0, 1].map(|side| last[side].is_some_and(|sequence| goes_through(evidence, happening, flow, side, sequence)));
     let dealt = dealt(evidence, matrix, flow);
     let (hurt, owned) = match happening.victim {
         Victim::Nobody => (false, false),
         // A direction that was not seen yet may take any leg.
-        Victim::Mho(_) | Victim::Cable(_) => (through != [false; 2] || last.contains(&None), false),
+        Victim::Mho(_) | Victim::Cables => (through != [false; 2] || last.contains(&None), false),
+        Victim::Group => (true, true),
         Victim::Member(index, pivot) => {
             let member = evidence.places.members.get(usize::from(index)).copied();
             let by_matrix = dealt.iter().any(|owner| owner.is_none() || *owner == member);
@@ -186,14 +219,15 @@ fn dealt(evidence: &Evidence<'_>, matrix: Option<&Matrix>, flow: usize) -> [Opti
 }
 
 /// Did a packet that arrived need the victim?
-fn goes_through(evidence: &Evidence<'_>, victim: Victim, flow: usize, side: usize, sequence: u32) -> bool {
+fn goes_through(evidence: &Evidence<'_>, happening: &Happening, flow: usize, side: usize, sequence: u32) -> bool {
     let path = evidence.packets.path(evidence.packets.id(flow, side, sequence));
     path.iter().any(|&index| {
         let tap = evidence.observations()[index as usize].tap;
-        match victim {
+        match happening.victim {
             Victim::Member(member, _) => evidence.places.at(tap).from == Role::Member(member),
             Victim::Mho(mho) => evidence.places.at(tap).from == Role::Mho(mho),
-            Victim::Cable(cable) => tap.cable() == cable,
+            Victim::Cables => happening.cables.contains(&tap.cable()),
+            Victim::Group => matches!(evidence.places.at(tap).from, Role::Member(_)),
             Victim::Nobody => false,
         }
     })
@@ -216,6 +250,10 @@ fn fate(
         let passed = established != 0 && established < happening.after + EDGE;
         return (if owned && passed { Fate::Either } else { Fate::Survives }, false);
     }
+    // Who keeps serving may have what the others had, and may not: they could not tell it any more.
+    if happening.victim == Victim::Group {
+        return (Fate::Either, false);
+    }
     let delay = u64::from(evidence.lab().group.sync_delay_ms) * MS;
     let age = happening.at - established;
     let older = age >= delay;
@@ -231,8 +269,9 @@ fn fate(
 /// Of a connection that its owner had not given to its backup yet: another member has it if its return direction comes
 /// in there (the pivot of `sticky: table` gets every such connection, and has none but its own).
 fn young(evidence: &Evidence<'_>, happening: &Happening, dealt: [Option<MemberId>; 2], age: u64) -> Fate {
-    // One that only hung keeps its entries as copies, and answers who asks for them when it is back.
-    if matches!(happening.action, Action::Hang { .. }) {
+    // One that only hung, or went down without Sync, keeps its entries as copies, and answers who asks for them when it is
+    // back.
+    if matches!(happening.action, Action::Hang { .. } | Action::Fault(_)) {
         return Fate::Either;
     }
     let lab = evidence.lab();

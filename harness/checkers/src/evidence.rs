@@ -6,7 +6,8 @@ use scalebed_frame::signature::Class;
 use scalebed_record::traffic::{GeneratorReport, TcpReport};
 use scalebed_record::{Fact, FlowSpec, Observation, Schedule};
 use scalebed_topologies::Lab;
-use scalebed_topologies::scenario::Scenario;
+use scalebed_topologies::fault::Kind;
+use scalebed_topologies::scenario::{Action, Scenario};
 
 use crate::Input;
 use crate::epochs::Agreement;
@@ -194,6 +195,27 @@ impl<'a> Evidence<'a> {
             "flow {flow} {way} #{sequence}: {}",
             if steps.is_empty() { "not seen".to_owned() } else { steps.join(" ") }
         )
+    }
+
+    /// Did a cable that was to double frames show a packet twice?
+    pub(crate) fn was_doubled(&self, flow: usize, side: usize, sequence: u32) -> bool {
+        let doubling = self.happenings.iter().filter(|happening| match &happening.action {
+            Action::Fault(fault) => fault.some(Kind::doubles_frames),
+            _ => false,
+        });
+        let path = self.packets.path(self.packets.id(flow, side, sequence));
+        let same = |a: &Observation, b: &Observation| {
+            let way = |seen: &Observation| (seen.tap, seen.probe, seen.shim.map(|shim| (shim.kind as u8, shim.hop)));
+            way(a) == way(b)
+        };
+        let seen: Vec<&Observation> = path.iter().map(|index| &self.observations()[*index as usize]).collect();
+        doubling.into_iter().any(|happening| {
+            let here = |one: &Observation| {
+                happening.cables.contains(&one.tap.cable()) && (happening.at..happening.window).contains(&one.at)
+            };
+            let twice = |(place, one): (usize, &&Observation)| seen[place + 1..].iter().any(|next| same(one, next));
+            seen.iter().enumerate().filter(|(_, one)| here(one)).any(twice)
+        })
     }
 
     /// Is a flow a probe?

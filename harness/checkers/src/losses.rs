@@ -1,9 +1,13 @@
 //! Every lost packet, with the event that it is predicted to belong to, if there is one.
 
+use std::collections::BTreeMap;
+
+use scalebed_record::TapId;
 use scalebed_topologies::scenario::Outcome;
 
-use crate::events::{EDGE, Happening};
+use crate::events::{EDGE, Happening, Victim};
 use crate::evidence::Evidence;
+use crate::places::Role;
 
 /// An attempt that was offered and never arrived. Loss belongs to the moment it was sent.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +33,9 @@ pub fn losses(evidence: &Evidence<'_>) -> Vec<Loss> {
                 // Of many lost attempts the first and the last say whether all lie in a window.
                 let [first, last] = journey.missed;
                 for at in [first].into_iter().chain((last != first).then_some(last)).filter(|at| *at != 0) {
-                    let excuse = evidence.happenings.iter().rposition(|happening| explains(happening, flow, at));
+                    let excuse = evidence.happenings.iter().rposition(|happening| {
+                        explains(happening, flow, at) && where_it_can(evidence, happening, flow, side, sequence)
+                    });
                     losses.push(Loss { flow, side, sequence, at, excuse });
                 }
             }
@@ -46,4 +52,27 @@ fn explains(happening: &Happening, flow: usize, at: u64) -> bool {
         Outcome::BoundedLoss => after && at < happening.window && prediction.hurt,
         Outcome::YoungLost => after && (at < happening.window && prediction.hurt || prediction.doomed),
     }
+}
+
+/// A cable loses what goes over it, and nothing else: the packet was seen last at one of its ends.
+fn where_it_can(evidence: &Evidence<'_>, happening: &Happening, flow: usize, side: usize, sequence: u32) -> bool {
+    if happening.victim != Victim::Cables {
+        return true;
+    }
+    let cables = &evidence.lab().cables;
+    let ends = happening.cables.iter().filter_map(|cable| cables.get(usize::from(*cable)));
+    let ends: Vec<u16> = ends.flat_map(|cable| [cable.a.node, cable.b.node]).collect();
+    let seen = evidence.packets.path(evidence.packets.id(flow, side, sequence)).iter();
+    let seen = seen.map(|index| &evidence.observations()[*index as usize]);
+    // Where each attempt at it came last.
+    let mut last: BTreeMap<u8, TapId> = BTreeMap::new();
+    for one in seen {
+        last.insert(one.probe.map_or(0, |probe| probe.attempt), one.tap);
+    }
+    last.into_values().all(|tap| {
+        let cable = cables.get(usize::from(tap.cable()));
+        let node = cable.map(|cable| if tap.at_b() { cable.b.node } else { cable.a.node });
+        let arrived = matches!(evidence.places.at(tap).to, Role::Generator(_));
+        arrived || node.is_some_and(|node| ends.contains(&node))
+    })
 }

@@ -7,14 +7,22 @@ pub fn tolerance(expected: f64, weight: f64) -> f64 {
 
 /// The Wilson score interval of `hits` of `all` at 95 %, in percent.
 pub fn wilson(hits: u32, all: u32) -> (f64, f64) {
-    if all == 0 {
+    score(f64::from(hits), f64::from(all), 1.959_964)
+}
+
+/// The same at 99 %.
+pub fn wilson_99(hits: f64, all: f64) -> (f64, f64) {
+    score(hits, all, 2.575_829)
+}
+
+fn score(hits: f64, n: f64, z: f64) -> (f64, f64) {
+    if n <= 0.0 {
         return (0.0, 100.0);
     }
-    const Z: f64 = 1.959_964;
-    let (n, p) = (f64::from(all), f64::from(hits) / f64::from(all));
-    let centre = p + Z * Z / (2.0 * n);
-    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + Z * Z / n;
+    let p = hits / n;
+    let centre = p + z * z / (2.0 * n);
+    let half = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + z * z / n;
     (((centre - half) / scale).max(0.0) * 100.0, ((centre + half) / scale).min(1.0) * 100.0)
 }
 

@@ -6,6 +6,8 @@ use scalebed_frame::{Generation, Incarnation, Kind, NodeId};
 use scalebed_record::history::Heard;
 use scalebed_record::traffic::TcpReport;
 use scalebed_record::{Entry, Fact, Outcome, Shape, Verdict};
+use scalebed_topologies::fault;
+use scalebed_topologies::scenario::{Action, CableFault};
 
 use crate::evidence::MS;
 use crate::{Judgement, invariants};
@@ -86,6 +88,10 @@ fn every_checker_says_something() {
         let mut run = run(name, Mutant::None);
         run.lab.group.rules.retain(|rule| !rule.accept);
         run.scenario.kernel_transfers = true;
+        if let Some(event) = run.scenario.events.last_mut() {
+            event.action =
+                Action::Fault(CableFault { cables: vec![0], kinds: vec![fault::Kind::Unplug], for_ms: 1_000 });
+        }
         let input = crate::Input { world: "netns", ..run.input() };
         let evidence = crate::Evidence::of(&input).unwrap();
         let checkers = crate::checks::all();

@@ -17,7 +17,7 @@ use crate::world::{Done, Evidence, Told, Woken, World};
 use crate::{nodes, traffic, translate};
 
 mod faults;
-pub use faults::bent;
+pub use faults::{bent, bent_by};
 pub mod live;
 
 const MS: u64 = 1_000_000;
@@ -216,7 +216,7 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
 
     /// Length of the schedule after the warm-up.
     fn length_ms(&self) -> u64 {
-        let last = self.scenario.events.last().map_or(self.scenario.baseline_ms, |event| event.at_ms);
+        let last = self.scenario.events.iter().map(Event::healed_ms).max().unwrap_or(self.scenario.baseline_ms);
         let healed = self.faults.iter().map(Fault::healed_ms).max().unwrap_or(0);
         last.max(healed) + self.scenario.settle_ms
     }
@@ -285,11 +285,11 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
             self.pass(next.at)?;
             match next.what {
                 What::Event(event) => {
-                    let (text, wake) = self.act(next.event, &event)?;
+                    let (text, later) = self.act(next.event, &event, next.at)?;
                     progress(&text);
-                    if let Some((at, node)) = wake {
+                    for (at, what) in later {
                         let place = queue.iter().position(|due| due.at > at).unwrap_or(queue.len());
-                        queue.insert(place, Due { at, event: None, what: What::Wake(node) });
+                        queue.insert(place, Due { at, event: None, what });
                     }
                 }
                 What::Inject(fault) => self.inject(fault)?,
@@ -305,10 +305,16 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
         Ok(())
     }
 
-    /// Does an event; says it in words, and when who must be woken.
-    fn act(&mut self, index: Option<u32>, event: &Event) -> Result<(String, Option<(u64, usize)>), Stop> {
-        let mut wake = None;
+    /// Does an event that was due at `at`; says it in words, and what must be done when afterwards.
+    fn act(&mut self, index: Option<u32>, event: &Event, at: u64) -> Result<(String, Vec<(u64, What)>), Stop> {
+        let mut later = Vec::new();
         let (verb, node, done) = match event.action {
+            Action::Fault(ref fault) => {
+                let (text, node, done);
+                (text, node, done, later) = self.begin(fault, at)?;
+                self.operation(index, text.clone(), node, done);
+                return Ok((text, later));
+            }
             Action::Kill(target) => {
                 let node = self.victim(target)?;
                 let done = self.world.kill(node)?;
@@ -324,7 +330,8 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
             Action::Hang { target, units } => {
                 let node = self.victim(target)?;
                 let done = self.world.hang(node)?;
-                wake = Some((done.after + u64::from(units) * u64::from(self.lab.group.unit_ms) * MS, node));
+                let awake = done.after + u64::from(units) * u64::from(self.lab.group.unit_ms) * MS;
+                later.push((awake, What::Wake(node)));
                 (format!("hang for {units} units:"), node, done)
             }
             Action::Start(target) => {
@@ -336,7 +343,7 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
         };
         let text = format!("{verb} {}", self.lab.nodes[node].name);
         self.operation(index, text.clone(), node, done);
-        Ok((text, wake))
+        Ok((text, later))
     }
 
     fn downlink(&mut self, member: MemberId, role: PortRole, up: bool) -> Result<(String, usize, Done), Stop> {

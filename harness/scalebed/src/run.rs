@@ -153,7 +153,8 @@ pub fn once(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<(Judged,
             let signals = take_signals()?;
             progress.say("build");
             let places = Places::of(dir.path(), &request.programs);
-            let places = Places { journals: true, seed: request.settings.seed, ..places };
+            let bent = driver::bent_by(&loaded.scenario);
+            let places = Places { journals: true, seed: request.settings.seed, bent, ..places };
             let mut world = Netns::build(&loaded.lab, &places, Some(signals))?;
             let outcome = in_world(&mut world, loaded, request, dir, &started, &mut progress);
             progress.say("teardown");

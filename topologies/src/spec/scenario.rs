@@ -9,6 +9,7 @@ use crate::scenario::{Expect, Overrides, Scenario, Share, Traffic};
 use crate::spec::{self, DISTRIBUTIONS};
 use crate::yaml::Node;
 
+mod cables;
 mod events;
 
 /// Longest schedule, ms.

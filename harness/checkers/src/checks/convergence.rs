@@ -205,7 +205,8 @@ fn spared(
     lost: &BTreeMap<(usize, usize), Vec<u32>>,
     measured: &mut Measured,
 ) {
-    if !matches!(happening.victim, Victim::Member(..)) {
+    // A member that loses Sync serves until it has noticed.
+    if !matches!(happening.victim, Victim::Member(..)) || matches!(happening.action, Action::Fault(_)) {
         return;
     }
     let earliest = gaps.iter().map(|gap| gap.converged).fold(f64::INFINITY, f64::min);
@@ -271,9 +272,11 @@ fn verdict(evidence: &Evidence<'_>, happening: &Happening) -> Verdict {
         evidence.is_probe(flow) && prediction.through != [false; 2]
     };
     let watched = happening.predictions.iter().enumerate().any(through);
+    // A cable of nothing but control frames: that it was broken is another verdict's.
+    let seen_otherwise = matches!(happening.action, Action::Fault(_)) && happening.outcome == Outcome::NoLoss;
     let invalid = if taken && measured.impaired == 0 {
         Some("no probe was hurt: the event was not seen".to_owned())
-    } else if happening.victim != Victim::Nobody && !watched {
+    } else if happening.victim != Victim::Nobody && !watched && !seen_otherwise {
         Some("no probe went through the victim before the event".to_owned())
     } else {
         measured.disagree.first().cloned()

@@ -36,6 +36,8 @@ impl Checker for Forwarding {
                         Some(Breach::Altered(member)) => {
                             unlike.push(format!("{} altered what it passed on: {}", name(member), path()));
                         }
+                        // Both of what a cable made of one.
+                        Some(Breach::Twice(..) | Breach::Loop) if evidence.was_doubled(flow, side, sequence) => {}
                         Some(Breach::Twice(first, second)) => {
                             twice.push(format!("processed by {} and {}: {}", name(first), name(second), path()));
                         }

@@ -2,6 +2,7 @@
 
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_record::{Fact, FlowKind, Verdict};
+use scalebed_topologies::fault::Kind;
 
 use super::Said;
 use crate::evidence::{Evidence, MS};
@@ -52,7 +53,7 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         Some(format!("{count} frames of the generator were not sent: {reason}"))
     } else if *cut > 0 {
         Some(format!("{cut} frames came to the generator longer than it reads"))
-    } else if *corrupt > 0 {
+    } else if *corrupt > 0 && !evidence.scenario().cable_faults().any(|fault| fault.some(Kind::alters_frames)) {
         Some(format!("{corrupt} signatures arrived with a wrong hash"))
     } else if missing > *skipped {
         Some(format!("{missing} scheduled packets of UDP clients were never seen on the generator's cables"))

@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use scalebed_cable::{Burst, DEFAULT_DELAY, MILLION, Rate, Reorder, Rules, Settings as CableSettings};
 use scalebed_topologies::Lab;
-use scalebed_topologies::fault::{BURST, Fault, HELD_BACK_MS, Kind, QUEUE_MS, Reach};
+use scalebed_topologies::fault::{BURST, Fault, HELD_BACK_MS, Impairment, Kind, QUEUE_MS, Reach};
 use scalebed_topologies::lab::End;
+use scalebed_topologies::scenario::{CableFault, Scenario};
 
-use super::{Driver, NodeState, Stop};
+use super::{Driver, MS, NodeState, Stop, What};
 use crate::exit::{self, Failure};
-use crate::world::World;
+use crate::world::{Done, World};
+
+/// In words, at which node, between which instants, and what is left to do when.
+type Begun = (String, usize, Done, Vec<(u64, What)>);
 
 impl<W: World + ?Sized> Driver<'_, W> {
     /// Breaks what a fault breaks. On a node that another fault has already taken away nothing is left to break.
@@ -18,7 +22,9 @@ impl<W: World + ?Sized> Driver<'_, W> {
         let fault = self.faults[index].clone();
         if fault.kind.reach() != Reach::Process {
             self.standing.insert(index);
-            return self.bend(&fault, true);
+            let (node, done) = self.bend(&fault)?;
+            self.operation(None, said(&fault), node, done);
+            return Ok(());
         }
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(&fault)) };
         let NodeState { running, hung, .. } = self.states[node];
@@ -45,7 +51,9 @@ impl<W: World + ?Sized> Driver<'_, W> {
         let fault = self.faults[index].clone();
         if fault.kind.reach() != Reach::Process {
             self.standing.remove(&index);
-            return self.bend(&fault, false);
+            let (node, done) = self.bend(&fault)?;
+            self.operation(None, format!("mend {}", fault.target), node, done);
+            return Ok(());
         }
         let Some((node, _)) = self.lab.node(&fault.target) else { return Err(unknown(&fault)) };
         let NodeState { running, hung, .. } = self.states[node];
@@ -60,8 +68,38 @@ impl<W: World + ?Sized> Driver<'_, W> {
         Ok(())
     }
 
-    /// A fault of a cable or of all cables of a node, or its end.
-    fn bend(&mut self, fault: &Fault, broken: bool) -> Result<(), Stop> {
+    /// Begins what an event of the scenario does to cables: in words, at which node, between which instants, and what is
+    /// left to do when.
+    pub(super) fn begin(&mut self, fault: &CableFault, at: u64) -> Result<Begun, Stop> {
+        let (mut later, mut first, mut names) = (Vec::new(), None::<(usize, Done)>, Vec::new());
+        for &cable in &fault.cables {
+            let target = self.lab.cables[usize::from(cable)].name.clone();
+            for &kind in &fault.kinds {
+                let whole = Fault { at_ms: 0, for_ms: fault.for_ms, kind, target: target.clone() };
+                for step in whole.steps() {
+                    let index = self.faults.len();
+                    later.push((at + step.healed_ms() * MS, What::Heal(index)));
+                    if step.at_ms > 0 {
+                        later.push((at + step.at_ms * MS, What::Inject(index)));
+                        self.faults.push(step);
+                        continue;
+                    }
+                    self.faults.push(step.clone());
+                    self.standing.insert(index);
+                    let (node, done) = self.bend(&step)?;
+                    let (_, whole) = first.get_or_insert((node, done.clone()));
+                    whole.after = done.after;
+                }
+            }
+            names.push(target);
+        }
+        let (node, done) = first.ok_or_else(|| Failure::new(exit::BUG, "a fault of no cable"))?;
+        let kinds: Vec<String> = fault.kinds.iter().map(|kind| super::live::word(*kind)).collect();
+        Ok((format!("{} on {}", kinds.join(" "), names.join(" ")), node, done, later))
+    }
+
+    /// Cables as the faults that stand have them, after one more of them stands or none of it any more.
+    fn bend(&mut self, fault: &Fault) -> Result<(usize, Done), Stop> {
         let bent = concerned(self.lab, fault);
         if bent.is_empty() {
             return Err(unknown(fault));
@@ -79,11 +117,7 @@ impl<W: World + ?Sized> Driver<'_, W> {
             };
             done.get_or_insert(one);
         }
-        let text = if broken { said(fault) } else { format!("mend {}", fault.target) };
-        if let Some(done) = done {
-            self.operation(None, text, at, done);
-        }
-        Ok(())
+        done.map(|done| (at, done)).ok_or_else(|| unknown(fault))
     }
 
     /// What all faults that stand do to a cable: is it unplugged, and what becomes of its frames?
@@ -120,6 +154,13 @@ pub fn bent(lab: &Lab, faults: &[Fault]) -> BTreeSet<usize> {
     frames.flat_map(|fault| concerned(lab, fault)).map(|(cable, _)| cable).collect()
 }
 
+/// As [`bent`], of a scenario's own events.
+#[must_use]
+pub fn bent_by(scenario: &Scenario) -> BTreeSet<usize> {
+    let frames = scenario.cable_faults().filter(|fault| fault.some(|kind| !kind.unplugs()));
+    frames.flat_map(|fault| &fault.cables).map(|cable| usize::from(*cable)).collect()
+}
+
 /// The cables that a fault concerns, and what it does to their frames; none: the lab does not have its target.
 fn concerned(lab: &Lab, fault: &Fault) -> Vec<(usize, CableSettings)> {
     let cables = lab.cables.iter().enumerate();
@@ -143,43 +184,23 @@ fn concerned(lab: &Lab, fault: &Fault) -> Vec<(usize, CableSettings)> {
 
 /// What a fault does to frames on its cable.
 fn rules(kind: Kind) -> CableSettings {
-    match kind {
-        Kind::CutToB => CableSettings { to_b: Rules::cut(), ..CableSettings::default() },
-        Kind::CutToA => CableSettings { to_a: Rules::cut(), ..CableSettings::default() },
-        _ => CableSettings::both_ways(each_way(kind)),
-    }
+    let does = kind.impairment();
+    let way = |cut| if cut { Rules::cut() } else { each_way(&does) };
+    CableSettings { to_b: way(does.cut_to_b), to_a: way(does.cut_to_a) }
 }
 
-fn each_way(kind: Kind) -> Rules {
-    let percent = |share: u8| u32::from(share.min(100)) * (MILLION / 100);
-    let micros = Duration::from_micros;
-    let plain = Rules::default();
-    match kind {
-        Kind::BlackHole => Rules::cut(),
-        Kind::Loss(share) => Rules::loss(percent(share)),
-        Kind::Burst(share) => Rules { burst: Some(burst(percent(share))), ..plain },
-        Kind::Delay(ms) => Rules { delay: DEFAULT_DELAY + Duration::from_millis(ms.into()), ..plain },
-        Kind::Jitter(ms) => {
-            let jitter = Duration::from_millis(ms.into());
-            Rules { delay: DEFAULT_DELAY + jitter, jitter, ..plain }
-        }
-        Kind::Reorder(share) => Rules { reorder: held_back(percent(share)), ..plain },
-        Kind::Duplicate(share) => Rules { duplicate: percent(share), ..plain },
-        Kind::Corrupt(share) => Rules { corrupt: percent(share), ..plain },
-        Kind::Rate(mbit) => Rules { rate: Some(rate(mbit)), ..plain },
-        Kind::Lan => Rules { delay: micros(100), ..plain },
-        Kind::Metro => Rules { delay: micros(2_000), jitter: micros(200), loss: 10, ..plain },
-        Kind::Wan100ms => Rules { delay: micros(50_000), jitter: micros(2_000), loss: 1_000, ..plain },
-        Kind::Lossy => Rules {
-            delay: micros(5_000),
-            jitter: micros(2_000),
-            loss: 10_000,
-            burst: Some(burst(10_000)),
-            reorder: held_back(5_000),
-            duplicate: 1_000,
-            ..plain
-        },
-        _ => plain,
+fn each_way(does: &Impairment) -> Rules {
+    let micros = |us: u32| Duration::from_micros(us.into());
+    Rules {
+        delay: DEFAULT_DELAY + micros(does.delay_us),
+        jitter: micros(does.jitter_us),
+        loss: does.loss,
+        burst: (does.burst > 0).then(|| burst(does.burst)),
+        reorder: if does.held_back > 0 { held_back(does.held_back) } else { Reorder::default() },
+        duplicate: does.doubled,
+        corrupt: does.altered,
+        rate: (does.mbit > 0).then(|| rate(does.mbit)),
+        ..Rules::default()
     }
 }
 

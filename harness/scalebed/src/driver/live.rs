@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use scalebed_record::Entry;
-use scalebed_topologies::fault::{Fault, Kind, Reach};
+use scalebed_topologies::fault::{Fault, Kind, Reach, UnknownKind};
 use scalebed_topologies::{Lab, Scenario};
 
 use super::{Driver, Settings};
@@ -160,20 +160,13 @@ pub fn word(kind: Kind) -> String {
 /// # Errors
 /// What is wrong, and what may be written.
 pub fn kind(text: &str) -> Result<Kind, String> {
-    let value = match text.split_once('=') {
-        None => serde_json::Value::String(text.to_owned()),
-        Some((word, number)) => {
-            let number: u64 = number.parse().map_err(|_| format!("`{number}` is no number"))?;
-            serde_json::json!({ word: number })
-        }
-    };
-    serde_json::from_value(value).map_err(|_| {
-        format!(
-            "no fault is written `{text}`; write kill, power-off, restart, hang, unplug, or, of a lab that is up \
-             with --wires, mute, deafen, isolate, black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, \
-             delay=MS, jitter=MS, reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, \
-             wan-100ms, lossy"
-        )
+    text.parse().map_err(|error: UnknownKind| match error {
+        UnknownKind::Number(..) => error.to_string(),
+        UnknownKind::Word(_) => format!(
+            "{error}; write kill, power-off, restart, hang, unplug, or, of a lab that is up with --wires, mute, deafen, \
+             isolate, black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, delay=MS, jitter=MS, \
+             reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, wan-100ms, lossy"
+        ),
     })
 }
 

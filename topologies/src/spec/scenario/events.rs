@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scalebed_frame::{MemberId, NodeId};
 
-use super::{LONGEST, member, orchestrator};
+use super::{LONGEST, cables, member, orchestrator};
 use crate::error::{Place, Problems, suggestion};
 use crate::lab::{Architecture, Lab};
 use crate::reader::{self, At, Fields, Shape, fields};
@@ -14,12 +14,22 @@ use crate::yaml::{Node, Value};
 /// Most events of a scenario.
 const MAX_EVENTS: usize = 64;
 
-const ACTIONS: [&str; 6] = ["kill", "power_off", "hang", "start", "downlink_down", "downlink_up"];
-const LATER: &[&str] =
-    &["cut", "loss", "delay", "partition", "freeze", "drain", "restart", "upgrade", "flap", "wake", "add", "remove"];
+const ACTIONS: [&str; 7] = ["kill", "power_off", "hang", "start", "downlink_down", "downlink_up", "fault"];
+const LATER: &[&str] = &["partition", "freeze", "drain", "restart", "upgrade", "wake", "add", "remove"];
 const EVENT: Shape = Shape {
     what: "an event",
-    keys: &["at", "kill", "power_off", "hang", "start", "downlink_down", "downlink_up", "outcome", "generations"],
+    keys: &[
+        "at",
+        "kill",
+        "power_off",
+        "hang",
+        "start",
+        "downlink_down",
+        "downlink_up",
+        "fault",
+        "outcome",
+        "generations",
+    ],
     later: LATER,
 };
 const TARGET: Shape = Shape { what: "a target", keys: &["member", "mho"], later: &["site", "cable", "switch"] };
@@ -93,7 +103,8 @@ fn action(place: Place, map: &Fields<'_>, lab: &Lab, problems: &mut Problems<'_>
         "hang" => hang(node, lab, problems)?,
         "start" => Action::Start(target(node, lab, problems)?),
         "downlink_down" => downlink(node, lab, problems).map(|(member, mho)| Action::DownlinkDown { member, mho })?,
-        _ => downlink(node, lab, problems).map(|(member, mho)| Action::DownlinkUp { member, mho })?,
+        "downlink_up" => downlink(node, lab, problems).map(|(member, mho)| Action::DownlinkUp { member, mho })?,
+        _ => Action::Fault(cables::fault(node, lab, problems)?),
     };
     Some((action, node.place))
 }
@@ -193,13 +204,15 @@ impl Order {
     }
 
     fn check(&mut self, action: &Action, place: Place, problems: &mut Problems<'_>) {
-        let (target, ends, must_run) = match *action {
-            Action::Kill(target) | Action::PowerOff(target) => (target, false, true),
-            Action::Hang { target, .. } => (target, true, true),
-            Action::Start(target) => (target, true, false),
+        let (target, ends, must_run) = match action {
+            Action::Kill(target) | Action::PowerOff(target) => (*target, false, true),
+            Action::Hang { target, .. } => (*target, true, true),
+            Action::Start(target) => (*target, true, false),
             Action::DownlinkDown { member, .. } | Action::DownlinkUp { member, .. } => {
-                (Target::Member(member), true, true)
+                (Target::Member(*member), true, true)
             }
+            // A cable is there whether anybody runs at its ends or not.
+            Action::Fault(_) => return,
         };
         let id: NodeId = match target {
             Target::Member(member) => member.into(),

@@ -87,6 +87,7 @@ impl Cluster {
                 self.leg = Some((*mho, Some(self.index(*member)), at, u64::MAX));
                 ("pull", (*member).into())
             }
+            Action::Fault(_) => panic!("no cable of these clusters is broken"),
             Action::DownlinkUp { member, .. } => {
                 self.leg.as_mut().unwrap().3 = at;
                 ("mend", (*member).into())

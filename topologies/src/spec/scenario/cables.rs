@@ -1,0 +1,71 @@
+//! What an event does to cables, and for how long.
+
+use super::LONGEST;
+use crate::error::{Problems, quoted, suggestion};
+use crate::fault::{Kind, Reach, UnknownKind};
+use crate::lab::Lab;
+use crate::reader::{self, At, Shape, fields};
+use crate::scenario::CableFault;
+use crate::yaml::Node;
+
+const FAULT: Shape = Shape { what: "`fault`", keys: &["cables", "kinds", "for"], later: &["nodes"] };
+const WORDS: &str = "unplug, flap=MS, black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, delay=MS, \
+                     jitter=MS, reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, wan-100ms, \
+                     lossy";
+
+/// `{cables: [mho1--sgm-1-02], kinds: [loss=1, delay=20], for: 2s}`.
+pub(super) fn fault(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<CableFault> {
+    let map = fields(node, &FAULT, problems)?;
+    let cables = map.require("cables", problems).map(|node| cables(node, lab, problems));
+    let kinds = map.require("kinds", problems).map(|node| kinds(node, problems));
+    let time = map.require("for", problems).and_then(|node| reader::millis(node, "for", 1..=LONGEST, problems));
+    let (cables, kinds) = (cables??, kinds??);
+    Some(CableFault { cables, kinds, for_ms: u64::from(time?.value) })
+}
+
+/// Cables of the cluster, each once, at least one.
+fn cables(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<Vec<u16>> {
+    let known: Vec<&str> = lab.breakable_cables().iter().map(|cable| cable.name.as_str()).collect();
+    let mut found = Vec::new();
+    let items = reader::list(node, "cables", problems);
+    for item in items {
+        let At { value: name, place } = reader::scalar(item, "cable", problems)?;
+        let index = lab.cables.iter().position(|cable| cable.name == name && known.contains(&name));
+        let Some(index) = index.and_then(|index| u16::try_from(index).ok()) else {
+            let what = format!("{} is no cable of the cluster in `{}`", quoted(name), lab.name);
+            problems.add(place, what, suggestion("value", name, &known));
+            return None;
+        };
+        if found.contains(&index) {
+            problems.add(place, format!("{} is named twice", quoted(name)), "remove one");
+            return None;
+        }
+        found.push(index);
+    }
+    if found.is_empty() {
+        problems.add(node.place, "the fault names no cable", "write `cables: [...]`, as `scalebed plan` names them");
+        return None;
+    }
+    Some(found)
+}
+
+fn kinds(node: &Node, problems: &mut Problems<'_>) -> Option<Vec<Kind>> {
+    let mut found = Vec::new();
+    for item in reader::list(node, "kinds", problems) {
+        let At { value: text, place } = reader::scalar(item, "kind", problems)?;
+        match text.parse::<Kind>() {
+            Ok(kind) if kind.reach() == Reach::Cable => found.push(kind),
+            Ok(_) => problems.add(place, format!("{} is not done to cables", quoted(text)), format!("write {WORDS}")),
+            Err(UnknownKind::Number(_, most)) => {
+                let instead = format!("write a whole number from 1 to {most} behind `=`");
+                problems.add(place, format!("{} has no such number", quoted(text)), instead);
+            }
+            Err(error) => problems.add(place, error.to_string(), format!("write {WORDS}")),
+        }
+    }
+    if found.is_empty() {
+        problems.add(node.place, "the fault does nothing", format!("write `kinds: [...]` of {WORDS}"));
+        return None;
+    }
+    Some(found)
+}
