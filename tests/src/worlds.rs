@@ -67,19 +67,22 @@ impl Ran {
             _ => None,
         });
         let Some(schedule) = schedule else { return Vec::new() };
-        let mut events: Vec<u64> = self
-            .history
-            .iter()
-            .filter_map(|entry| match entry.fact {
-                Fact::Operation { event: Some(_), before, .. } => Some(before.saturating_sub(schedule.start)),
-                _ => None,
-            })
-            .collect();
-        events.sort_unstable();
+        // An event is an instant, and each at which something of it is mended: a member may join again then.
+        let mut events: Vec<Vec<u64>> = Vec::new();
+        for entry in &self.history {
+            let Fact::Operation { event, text, before, .. } = &entry.fact else { continue };
+            let at = before.saturating_sub(schedule.start);
+            match (event, events.last_mut()) {
+                (Some(_), _) => events.push(vec![at]),
+                (None, Some(last)) if text.starts_with("mend ") => last.push(at),
+                _ => {}
+            }
+        }
         let young = |first: u64, event: u64| (event.saturating_sub(YOUNG.0)..event + YOUNG.1).contains(&first);
         let row = |row: usize| {
             let so_far = &events[..row.min(events.len())];
-            schedule.flows.iter().map(|flow| so_far.iter().any(|event| young(flow.first, *event))).collect()
+            let caught = |first: u64| so_far.iter().flatten().any(|event| young(first, *event));
+            schedule.flows.iter().map(|flow| caught(flow.first)).collect()
         };
         (0..rows).map(row).collect()
     }
@@ -214,9 +217,11 @@ fn fault(a: &FaultRow, b: &FaultRow, unit_ms: f64, found: &mut Vec<String>) {
     match (a.full_ms, b.full_ms) {
         (Some(a), Some(b)) => near(&what("full convergence, ms"), a, b, CONVERGENCE_UNITS * unit_ms, found),
         (None, None) => {}
-        // Nothing was lost in one world: in the other hardly anything may be.
-        (one, other) => {
-            near(&what("full convergence, ms"), one.unwrap_or(0.0), other.unwrap_or(0.0), unit_ms / 2.0, found);
+        // Nothing was lost in one world: in the other hardly anything may be, however late (a cable that flaps loses what
+        // was on its way at any of its turns).
+        _ => {
+            let longest = |row: &FaultRow| row.loss_derived_ms.map_or(0.0, |(_, longest)| longest);
+            near(&what("loss-derived, ms"), longest(a), longest(b), unit_ms / 2.0, found);
         }
     }
 }

@@ -7,7 +7,7 @@ use scalebed_frame::{DistributionMode, Flow, GroupId, Mac, MemberId, MhoId, Netw
 use serde::{Deserialize, Serialize};
 
 use crate::quirks::Quirks;
-use crate::scenario::Overrides;
+use crate::scenario::{CableFault, Overrides};
 
 /// Which of the two architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct Lab {
     pub bond: Option<Bond>,
     /// What the generator stands for, side by side: the inside first, the outside second.
     pub generator: Vec<GeneratorSide>,
+    /// Cables that are impaired from the start, for as long as the lab is there.
+    #[serde(default)]
+    pub impairments: Vec<CableFault>,
 }
 
 /// A static bond of a switch: each frame takes the leg that the XOR of these fields names.

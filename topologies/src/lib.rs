@@ -28,9 +28,13 @@ use error::Problems;
 /// Every problem of the file, with line and column and what to write instead.
 pub fn load_lab(name: &str, text: &str) -> Result<Lab, Error> {
     let mut problems = Problems::of(text);
-    let lab = yaml::parse(text, &mut problems)
-        .and_then(|root| spec::lab(&root, &mut problems))
-        .and_then(|spec| resolve::lab(&spec, &mut problems));
+    let lab = yaml::parse(text, &mut problems).and_then(|root| {
+        let spec = spec::lab(&root, &mut problems)?;
+        let mut lab = resolve::lab(&spec, &mut problems)?;
+        // Cables have names only now.
+        lab.impairments = spec::impairments(&root, &lab, &mut problems);
+        Some(lab)
+    });
     problems.finish(name, lab)
 }
 

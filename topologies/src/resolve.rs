@@ -43,6 +43,7 @@ pub(crate) fn lab(spec: &LabSpec, problems: &mut Problems<'_>) -> Option<Lab> {
         emulated: emulated::list(spec, &platform),
         platform: platform.name.clone(),
         bond,
+        impairments: Vec::new(),
     };
     build::cabling(spec, &platform, &mut lab, problems);
     problems.is_empty().then_some(lab)

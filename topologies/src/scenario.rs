@@ -35,10 +35,7 @@ pub struct Scenario {
 impl Scenario {
     /// Its faults of cables.
     pub fn cable_faults(&self) -> impl Iterator<Item = &CableFault> {
-        self.events.iter().filter_map(|event| match &event.action {
-            Action::Fault(fault) => Some(fault),
-            _ => None,
-        })
+        self.events.iter().filter_map(Event::cable_fault)
     }
 
     /// Nothing happens, for ever: what a lab that is used by hand begins with.
@@ -119,6 +116,15 @@ pub struct Event {
 }
 
 impl Event {
+    /// What it does to cables, if it does.
+    #[must_use]
+    pub const fn cable_fault(&self) -> Option<&CableFault> {
+        match &self.action {
+            Action::Fault(fault) => Some(fault),
+            _ => None,
+        }
+    }
+
     /// When what it broke is mended, ms on the phase clock; of what stands until another event mends it: when it begins.
     #[must_use]
     pub const fn healed_ms(&self) -> u64 {

@@ -6,9 +6,10 @@ use std::net::Ipv4Addr;
 use scalebed_frame::DistributionMode;
 
 use crate::error::{Place, Problems};
-use crate::lab::{Architecture, HashField, NetworkRole, PivotForward, Prefix, Redeal, Sticky};
+use crate::lab::{Architecture, HashField, Lab, NetworkRole, PivotForward, Prefix, Redeal, Sticky};
 use crate::platform;
 use crate::reader::{self, At, Fields, Shape, fields};
+use crate::scenario::CableFault;
 use crate::yaml::Node;
 
 mod group;
@@ -63,8 +64,9 @@ const LAB: Shape = Shape {
         "group",
         "generator",
         "sites",
+        "impairments",
     ],
-    later: &["groups", "cables", "impairments", "static_nat", "devices", "baseline"],
+    later: &["groups", "cables", "static_nat", "devices", "baseline"],
 };
 const NETWORK: Shape = Shape {
     what: "a network",
@@ -100,6 +102,14 @@ pub(crate) fn lab(root: &Node, problems: &mut Problems<'_>) -> Option<LabSpec> {
         generator: generator?,
         generator_at: map.place("generator"),
     })
+}
+
+/// The cables that a lab's tree says are impaired from the start. What else is wrong there was said by [`lab`].
+pub(crate) fn impairments(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Vec<CableFault> {
+    let Some(map) = fields(root, &LAB, &mut Problems::of("")) else { return Vec::new() };
+    let Some(node) = map.get("impairments") else { return Vec::new() };
+    let items = reader::list(node, "impairments", problems);
+    items.iter().filter_map(|item| scenario::cables::standing(item, lab, problems)).collect()
 }
 
 pub(crate) fn name(node: &Node, problems: &mut Problems<'_>) -> Option<String> {

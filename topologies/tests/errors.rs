@@ -122,7 +122,7 @@ fn what_is_not_built_yet_is_refused_at_its_line() {
             ("several groups", "generator:\n", "groups: []\ngenerator:\n"),
             ("IPv6", "cluster: 198.18.2.1\n", "cluster: 2001:2::1\n"),
             ("weights", "  l4: off\n", "  l4: off\n  weights: {1_01: 2}\n"),
-            ("impairments", "generator:\n", "impairments: []\ngenerator:\n"),
+            ("static NAT", "generator:\n", "static_nat: []\ngenerator:\n"),
             ("static NAT", "  l4: off\n", "  l4: off\n  static_nat: []\n"),
         ],
     );
@@ -210,7 +210,28 @@ fn mistakes_in_faults_of_cables() {
             ("a word", whole, "fault: unplug"),
         ],
     );
-    insta::assert_snapshot!(text);
+    let of_lab = lab_messages(
+        "elasticxl-single-site",
+        &[
+            (
+                "a lab's cable that is not there",
+                "name: ela",
+                "impairments: [{cables: [sync], kinds: [lan]}]\nname: ela",
+            ),
+            (
+                "a lab's cable that flaps",
+                "name: ela",
+                "impairments: [{cables: [member-1-02--sw-sync], kinds: [flap=5]}]\nname: ela",
+            ),
+            (
+                "a lab's cable for a time",
+                "name: ela",
+                "impairments: [{cables: [member-1-02--sw-sync], kinds: [lan], for: 3s}]\nname: ela",
+            ),
+            ("no list", "name: ela", "impairments: lossy\nname: ela"),
+        ],
+    );
+    insta::assert_snapshot!(text + &of_lab);
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Evidence<'a> {
     pub(crate) agreement: Agreement<'a>,
     pub(crate) happenings: Vec<Happening>,
     pub(crate) losses: Vec<Loss>,
+    /// Packets that cables lost which the lab itself impairs.
+    pub(crate) lost_by_lab: u64,
 }
 
 impl<'a> Evidence<'a> {
@@ -82,9 +84,10 @@ impl<'a> Evidence<'a> {
             agreement,
             happenings: Vec::new(),
             losses: Vec::new(),
+            lost_by_lab: 0,
         };
         evidence.happenings = events::happenings(&evidence);
-        evidence.losses = losses::losses(&evidence);
+        (evidence.losses, evidence.lost_by_lab) = losses::losses(&evidence);
         Some(evidence)
     }
 
@@ -199,20 +202,20 @@ impl<'a> Evidence<'a> {
 
     /// Did a cable that was to double frames show a packet twice?
     pub(crate) fn was_doubled(&self, flow: usize, side: usize, sequence: u32) -> bool {
-        let doubling = self.happenings.iter().filter(|happening| match &happening.action {
-            Action::Fault(fault) => fault.some(Kind::doubles_frames),
-            _ => false,
+        let of_event = self.happenings.iter().filter_map(|happening| match &happening.action {
+            Action::Fault(fault) => Some((fault, happening.at..happening.window)),
+            _ => None,
         });
+        let of_lab = self.lab().impairments.iter().map(|fault| (fault, 0..u64::MAX));
+        let doubling = of_event.chain(of_lab).filter(|(fault, _)| fault.some(Kind::doubles_frames));
         let path = self.packets.path(self.packets.id(flow, side, sequence));
         let same = |a: &Observation, b: &Observation| {
             let way = |seen: &Observation| (seen.tap, seen.probe, seen.shim.map(|shim| (shim.kind as u8, shim.hop)));
             way(a) == way(b)
         };
         let seen: Vec<&Observation> = path.iter().map(|index| &self.observations()[*index as usize]).collect();
-        doubling.into_iter().any(|happening| {
-            let here = |one: &Observation| {
-                happening.cables.contains(&one.tap.cable()) && (happening.at..happening.window).contains(&one.at)
-            };
+        doubling.into_iter().any(|(fault, times)| {
+            let here = |one: &Observation| fault.cables.contains(&one.tap.cable()) && times.contains(&one.at);
             let twice = |(place, one): (usize, &&Observation)| seen[place + 1..].iter().any(|next| same(one, next));
             seen.iter().enumerate().filter(|(_, one)| here(one)).any(twice)
         })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use scalebed_record::TapId;
+use scalebed_topologies::fault::Kind;
 use scalebed_topologies::scenario::Outcome;
 
 use crate::events::{EDGE, Happening, Victim};
@@ -24,9 +25,12 @@ pub struct Loss {
     pub excuse: Option<usize>,
 }
 
-/// All losses, flow by flow.
-pub fn losses(evidence: &Evidence<'_>) -> Vec<Loss> {
+/// All losses, flow by flow, and how many more there were on cables that the lab itself impairs.
+pub fn losses(evidence: &Evidence<'_>) -> (Vec<Loss>, u64) {
     let mut losses = Vec::new();
+    let mut of_lab = 0;
+    let lossy = evidence.lab().impairments.iter().filter(|fault| fault.some(Kind::takes_frames));
+    let lossy: Vec<u16> = lossy.flat_map(|fault| &fault.cables).copied().collect();
     for (flow, _) in evidence.flows() {
         for side in 0..2 {
             for (sequence, journey) in (0u32..).zip(evidence.journeys(flow, side)) {
@@ -36,12 +40,16 @@ pub fn losses(evidence: &Evidence<'_>) -> Vec<Loss> {
                     let excuse = evidence.happenings.iter().rposition(|happening| {
                         explains(happening, flow, at) && where_it_can(evidence, happening, flow, side, sequence)
                     });
+                    if excuse.is_none() && ended_at(evidence, &lossy, flow, side, sequence) {
+                        of_lab += 1;
+                        continue;
+                    }
                     losses.push(Loss { flow, side, sequence, at, excuse });
                 }
             }
         }
     }
-    losses
+    (losses, of_lab)
 }
 
 fn explains(happening: &Happening, flow: usize, at: u64) -> bool {
@@ -54,13 +62,15 @@ fn explains(happening: &Happening, flow: usize, at: u64) -> bool {
     }
 }
 
-/// A cable loses what goes over it, and nothing else: the packet was seen last at one of its ends.
+/// A cable loses what goes over it, and nothing else.
 fn where_it_can(evidence: &Evidence<'_>, happening: &Happening, flow: usize, side: usize, sequence: u32) -> bool {
-    if happening.victim != Victim::Cables {
-        return true;
-    }
+    happening.victim != Victim::Cables || ended_at(evidence, &happening.cables, flow, side, sequence)
+}
+
+/// Was every attempt at a packet that did not arrive seen last at an end of one of these cables?
+fn ended_at(evidence: &Evidence<'_>, broken: &[u16], flow: usize, side: usize, sequence: u32) -> bool {
     let cables = &evidence.lab().cables;
-    let ends = happening.cables.iter().filter_map(|cable| cables.get(usize::from(*cable)));
+    let ends = broken.iter().filter_map(|cable| cables.get(usize::from(*cable)));
     let ends: Vec<u16> = ends.flat_map(|cable| [cable.a.node, cable.b.node]).collect();
     let seen = evidence.packets.path(evidence.packets.id(flow, side, sequence)).iter();
     let seen = seen.map(|index| &evidence.observations()[*index as usize]);

@@ -85,10 +85,8 @@ pub fn drive_with(
     settings: Settings,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Ran, Failure> {
-    let mut driver = Driver {
-        faults: faults.iter().flat_map(Fault::steps).collect(),
-        ..Driver::new(world, lab, scenario, settings)
-    };
+    let faults: Vec<Fault> = faults.iter().flat_map(Fault::steps).collect();
+    let mut driver = Driver { planned: faults.len(), faults, ..Driver::new(world, lab, scenario, settings) };
     let interrupted = match driver.phases(progress) {
         Ok(()) => false,
         Err(Stop::Interrupted) => {
@@ -142,6 +140,8 @@ struct Driver<'a, W: World + ?Sized> {
     states: Vec<NodeState>,
     last_victim: Option<usize>,
     faults: Vec<Fault>,
+    /// So many of them, the first, have their own times. The others are a lab's, an event's, or done by hand.
+    planned: usize,
     /// Indexes of the faults of cables that stand: what they do to one cable adds up.
     standing: BTreeSet<usize>,
 }
@@ -186,6 +186,7 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
             states,
             last_victim: None,
             faults: Vec::new(),
+            planned: 0,
             standing: BTreeSet::new(),
         }
     }
@@ -223,6 +224,10 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
 
     /// Starts switches, orchestrators, then members, and waits for their own word that they are in service.
     fn boot(&mut self) -> Result<(), Stop> {
+        for fault in self.lab.impairments.clone() {
+            let (text, node, done, _) = self.begin(&fault, self.world.now())?;
+            self.operation(None, text, node, done);
+        }
         let order = |node: &Node| match node.kind {
             NodeKind::Switch(_) => 0,
             NodeKind::Mho(_) => 1,
@@ -274,7 +279,7 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
             what: What::Event(event.clone()),
         };
         let mut queue: Vec<Due> = self.scenario.events.iter().enumerate().map(due).collect();
-        for (index, fault) in self.faults.iter().enumerate() {
+        for (index, fault) in self.faults[..self.planned].iter().enumerate() {
             queue.push(Due { at: clock + fault.at_ms * MS, event: None, what: What::Inject(index) });
             queue.push(Due { at: clock + fault.healed_ms() * MS, event: None, what: What::Heal(index) });
         }

@@ -9,6 +9,8 @@ use scalebed_frame::Mac;
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{End, NodeKind, PortRole, Prefix};
 
+use crate::driver;
+
 /// The namespace of the wire process.
 pub const WIRES: &str = "wires";
 
@@ -135,10 +137,10 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// The plan of a lab all of whose cables are plain.
+    /// The plan of a lab as its file has it: only cables that it impairs itself go through a wire process.
     #[must_use]
     pub fn of(lab: &Lab) -> Self {
-        Self::with_wires(lab, &BTreeSet::new())
+        Self::with_wires(lab, &driver::bent_by(lab, &[]))
     }
 
     /// The plan of a lab with some cables that can be impaired, by their indexes: each is two pairs, and their inner ends

@@ -140,7 +140,8 @@ pub fn once(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<(Judged,
     };
     write("lab.yaml", &loaded.lab_text)?;
     write("scenario.yaml", &loaded.scenario_text)?;
-    write("plan.txt", &Plan::of(&loaded.lab).to_string())?;
+    let bent = driver::bent_by(&loaded.lab, &loaded.scenario.events);
+    write("plan.txt", &Plan::with_wires(&loaded.lab, &bent).to_string())?;
     let started = rundir::utc();
     let mut progress = Progress::new(&loaded.scenario.name);
     match request.world {
@@ -153,7 +154,6 @@ pub fn once(loaded: &Loaded, request: &Request, dir: &RunDir) -> Result<(Judged,
             let signals = take_signals()?;
             progress.say("build");
             let places = Places::of(dir.path(), &request.programs);
-            let bent = driver::bent_by(&loaded.scenario);
             let places = Places { journals: true, seed: request.settings.seed, bent, ..places };
             let mut world = Netns::build(&loaded.lab, &places, Some(signals))?;
             let outcome = in_world(&mut world, loaded, request, dir, &started, &mut progress);

@@ -9,7 +9,7 @@ use crate::scenario::{Expect, Overrides, Scenario, Share, Traffic};
 use crate::spec::{self, DISTRIBUTIONS};
 use crate::yaml::Node;
 
-mod cables;
+pub(crate) mod cables;
 mod events;
 
 /// Longest schedule, ms.
@@ -30,7 +30,7 @@ const SCENARIO: Shape = Shape {
         "expect",
         "kernel_transfers",
     ],
-    later: &["requires", "seed", "impairments", "cloning"],
+    later: &["requires", "seed", "cloning"],
 };
 const TRAFFIC: Shape = Shape {
     what: "`traffic`",

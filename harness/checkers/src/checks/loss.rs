@@ -28,8 +28,11 @@ impl Checker for ZeroLoss {
             shown.push(format!("and {} more", unexplained.len() - SHOWN));
         }
         let predicted = evidence.losses.len() - unexplained.len();
-        let value =
+        let mut value =
             format!("{} of {offered} packets lost beyond the {predicted} that events explain", unexplained.len());
+        if !evidence.lab().impairments.is_empty() {
+            value += &format!(", and {} on cables that the lab impairs", evidence.lost_by_lab);
+        }
         let empty = (offered == 0).then(|| "no packet was offered".to_owned());
         vec![Said::of("loss", "0").value(value).fail_if(shown).invalid_if(empty).done()]
     }

@@ -53,7 +53,7 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         Some(format!("{count} frames of the generator were not sent: {reason}"))
     } else if *cut > 0 {
         Some(format!("{cut} frames came to the generator longer than it reads"))
-    } else if *corrupt > 0 && !evidence.scenario().cable_faults().any(|fault| fault.some(Kind::alters_frames)) {
+    } else if *corrupt > 0 && !alters(evidence) {
         Some(format!("{corrupt} signatures arrived with a wrong hash"))
     } else if missing > *skipped {
         Some(format!("{missing} scheduled packets of UDP clients were never seen on the generator's cables"))
@@ -61,6 +61,12 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         None
     };
     said.value(value).invalid_if(reason).done()
+}
+
+/// Is any cable to alter frames?
+fn alters(evidence: &Evidence<'_>) -> bool {
+    let mut cables = evidence.lab().impairments.iter().chain(evidence.scenario().cable_faults());
+    cables.any(|fault| fault.some(Kind::alters_frames))
 }
 
 /// Why what did not arrive says nothing: it may not have been sent.

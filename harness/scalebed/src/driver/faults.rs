@@ -7,7 +7,7 @@ use scalebed_cable::{Burst, DEFAULT_DELAY, MILLION, Rate, Reorder, Rules, Settin
 use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{BURST, Fault, HELD_BACK_MS, Impairment, Kind, QUEUE_MS, Reach};
 use scalebed_topologies::lab::End;
-use scalebed_topologies::scenario::{CableFault, Scenario};
+use scalebed_topologies::scenario::{CableFault, Event};
 
 use super::{Driver, MS, NodeState, Stop, What};
 use crate::exit::{self, Failure};
@@ -154,10 +154,11 @@ pub fn bent(lab: &Lab, faults: &[Fault]) -> BTreeSet<usize> {
     frames.flat_map(|fault| concerned(lab, fault)).map(|(cable, _)| cable).collect()
 }
 
-/// As [`bent`], of a scenario's own events.
+/// As [`bent`], of a lab's own cables and of a scenario's events.
 #[must_use]
-pub fn bent_by(scenario: &Scenario) -> BTreeSet<usize> {
-    let frames = scenario.cable_faults().filter(|fault| fault.some(|kind| !kind.unplugs()));
+pub fn bent_by(lab: &Lab, events: &[Event]) -> BTreeSet<usize> {
+    let all = lab.impairments.iter().chain(events.iter().filter_map(Event::cable_fault));
+    let frames = all.filter(|fault| fault.some(|kind| !kind.unplugs()));
     frames.flat_map(|fault| &fault.cables).map(|cable| usize::from(*cable)).collect()
 }
 

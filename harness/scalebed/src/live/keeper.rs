@@ -1,6 +1,6 @@
 //! The keeper: builds a lab, holds it, and answers whoever asks, until it is told to take it down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::fd::AsFd as _;
@@ -21,8 +21,8 @@ use serde::Serialize;
 use super::commands::Build;
 use super::place::{self, Claim};
 use super::protocol::{Answer, LabStatus, NodeStatus, Request, SeenFlow, SeenPlace};
-use crate::driver::Settings;
 use crate::driver::live::Live;
+use crate::driver::{Settings, bent_by};
 use crate::exit::{self, Failure};
 use crate::plan::Plan;
 use crate::run;
@@ -71,7 +71,7 @@ pub fn keep(order: &Order<'_>, say: &mut dyn FnMut(&str) -> io::Result<()>) -> R
     let signals = run::take_signals()?;
     told("build")?;
     let places = Places::of(order.folder, order.programs);
-    let bent = if order.build.wires { (0..order.lab.cables.len()).collect() } else { BTreeSet::new() };
+    let bent = if order.build.wires { (0..order.lab.cables.len()).collect() } else { bent_by(order.lab, &[]) };
     let places = Places { journals: order.build.journals, recent: Some(RECENT), bent, ..places };
     let mut world = Netns::build(order.lab, &places, Some(signals))?;
     let outcome = told("boot").and_then(|()| serve(order, &mut world, &mut told));

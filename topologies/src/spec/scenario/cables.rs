@@ -1,4 +1,4 @@
-//! What an event does to cables, and for how long.
+//! What an event does to cables, and for how long; and what a lab does to them from the start.
 
 use super::LONGEST;
 use crate::error::{Problems, quoted, suggestion};
@@ -9,6 +9,7 @@ use crate::scenario::CableFault;
 use crate::yaml::Node;
 
 const FAULT: Shape = Shape { what: "`fault`", keys: &["cables", "kinds", "for"], later: &["nodes"] };
+const STANDING: Shape = Shape { what: "an impairment", keys: &["cables", "kinds"], later: &[] };
 const WORDS: &str = "unplug, flap=MS, black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, delay=MS, \
                      jitter=MS, reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, wan-100ms, \
                      lossy";
@@ -21,6 +22,20 @@ pub(super) fn fault(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Opti
     let time = map.require("for", problems).and_then(|node| reader::millis(node, "for", 1..=LONGEST, problems));
     let (cables, kinds) = (cables??, kinds??);
     Some(CableFault { cables, kinds, for_ms: u64::from(time?.value) })
+}
+
+/// `{cables: [mho1--sgm-1-02], kinds: [metro]}`: of a lab. A cable that is unplugged for ever is none.
+pub(crate) fn standing(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<CableFault> {
+    let map = fields(node, &STANDING, problems)?;
+    let cables = map.require("cables", problems).map(|node| cables(node, lab, problems));
+    let kinds = map.require("kinds", problems).map(|node| kinds(node, problems));
+    let fault = CableFault { cables: cables??, kinds: kinds??, for_ms: 0 };
+    if fault.some(Kind::unplugs) {
+        let what = "a lab's cable is not unplugged or flapping from the start";
+        problems.add(map.place("kinds"), what, "remove the cable's node, or write an event of a scenario");
+        return None;
+    }
+    Some(fault)
 }
 
 /// Cables of the cluster, each once, at least one.
