@@ -290,6 +290,27 @@ fn a_fault_that_was_not_what_the_file_says_is_noticed() {
     assert!(elsewhere.contains("were lost"), "{elsewhere}");
 }
 
+/// A member dies while a cable of another one is bad: both are judged, each by what it did.
+#[test]
+fn a_member_may_die_while_a_cable_is_lossy() {
+    let mut loaded = files::scenario("maestro/member-kill").expect("a shipped scenario");
+    let lossy = files::scenario("maestro/downlink-lossy").expect("a shipped scenario").scenario;
+    (loaded.scenario.expect.convergence_units, loaded.scenario.expect.convergence_ms) = (None, None);
+    let mut fault = lossy.events[0].clone();
+    fault.at_ms -= 1_500;
+    loaded.scenario.baseline_ms = fault.at_ms;
+    loaded.scenario.events.insert(0, fault);
+    let settings = driver::Settings { seed: 1, ..driver::Settings::default() };
+    let mut world = Sim::new(&loaded.lab, 1);
+    let ran = driver::drive(&mut world, &loaded.lab, &loaded.scenario, settings, &mut |_| {}).expect("a run");
+    let judgement = scalebed_checkers::judge(&ran.input(&loaded.lab, &loaded.scenario, "sim", 1));
+    let said = |check: &str| judgement.verdicts.iter().find(|verdict| verdict.check == check).expect("a verdict");
+    for check in ["cable-1", "loss", "convergence-1", "convergence-2", "survival-2", "generations"] {
+        assert_eq!(said(check).outcome, Outcome::Pass, "{:#?}", said(check));
+    }
+    println!("{}", said("cable-1").value);
+}
+
 /// A lab whose cables are a bad network from the start: members on two floors, and a leg that goes over a town.
 fn impaired() -> (Lab, Scenario) {
     let text = "impairments:\n  - {cables: [mho1--sgm-1-02, mho2--sgm-1-02], kinds: [delay=3, loss=1]}\n  \

@@ -208,6 +208,12 @@ fn mistakes_in_faults_of_cables() {
             ("a key misspelt", "kinds:", "kind:"),
             ("for ever", ", for: 3s", ""),
             ("a word", whole, "fault: unplug"),
+            (
+                "while another one stands",
+                "    generations: 0\n",
+                "    generations: 0\n  - at: 7s\n    fault: {cables: [mho2--sgm-1-02, mho1--sgm-1-02], kinds: [lan], for: 1s}\n    \
+                 outcome: no-loss\n    generations: 0\n",
+            ),
         ],
     );
     let of_lab = lab_messages(

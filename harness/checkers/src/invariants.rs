@@ -8,6 +8,7 @@ use scalebed_frame::{Generation, MemberId, NodeId};
 use scalebed_record::history::{Declared, Heard};
 use scalebed_record::{Entry, Fact, FlowKind, Outcome, Verdict};
 use scalebed_topologies::fault::Full;
+use scalebed_topologies::lab::NodeKind;
 
 use crate::checks::{self, SHOWN, Said};
 use crate::evidence::{EDGE_OF_FAULTS, Evidence, MS};
@@ -32,6 +33,8 @@ pub struct Span {
     pub healed_ms: u64,
     /// There was one fault only: what one fault may do to connections is known.
     pub single: bool,
+    /// All that happened is that members died, or were started anew.
+    pub deaths: bool,
     /// The longest delay that a fault put on a cable.
     pub delay_ms: u64,
     /// What every member had little of.
@@ -83,6 +86,9 @@ pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
     verdicts.push(echoes(&evidence));
     verdicts.push(crate::lives::left_out(&evidence));
     verdicts.push(crate::bindings::kept(&evidence));
+    if span.deaths {
+        verdicts.push(bystanders(&evidence, span));
+    }
     verdicts.extend(after(&evidence, span));
     for verdict in &mut verdicts {
         if let Outcome::Invalid(reason) = &verdict.outcome {
@@ -133,6 +139,26 @@ fn after(evidence: &Evidence<'_>, span: Span) -> Vec<Verdict> {
         verdicts.push(surviving(evidence, span, from));
     }
     verdicts
+}
+
+/// Others die and come again: a member to which nothing happens goes on through all of it.
+fn bystanders(evidence: &Evidence<'_>, span: Span) -> Verdict {
+    let from = evidence.schedule.start + span.first_ms * MS;
+    let later = || evidence.input.history.entries.iter().filter(|entry| entry.at >= from);
+    let touched: Vec<&str> = later()
+        .filter_map(|entry| match &entry.fact {
+            Fact::Operation { node, .. } => Some(node.as_str()),
+            _ => None,
+        })
+        .collect();
+    let fenced = later().filter_map(|entry| match &entry.fact {
+        Fact::Declared { node, what: Declared::Fenced(reason), .. } if !touched.contains(&node.as_str()) => {
+            let member = evidence.lab().node(node).is_some_and(|(_, spec)| matches!(spec.kind, NodeKind::Member(_)));
+            member.then(|| format!("at {:.1} ms {node} fenced itself: {reason}", evidence.ms(entry.at)))
+        }
+        _ => None,
+    });
+    Said::of("bystander-serves", "no member fences itself for what happens to others").fail_if(fenced.collect()).done()
 }
 
 /// S2 as the cables show it: a packet that leaves by a flow's old carrier after the new one's first packet, with no

@@ -95,8 +95,10 @@ fn timeline(evidence: &Evidence<'_>) -> Vec<TimelineEvent> {
             Fact::Phase(name) => ("run".to_owned(), "phase", name.clone()),
             Fact::Operation { text, node, event, .. } => {
                 let action = event.and_then(|event| evidence.scenario().events.get(event as usize));
+                // What is no event of the scenario ends one, or is a turn of a cable that flaps, or the lab's own.
+                let ends = ["mend ", "wake ", "start "].iter().any(|verb| text.starts_with(verb));
                 let heals =
-                    action.is_none_or(|event| matches!(event.action, Action::Start(_) | Action::DownlinkUp { .. }));
+                    action.map_or(ends, |event| matches!(event.action, Action::Start(_) | Action::DownlinkUp { .. }));
                 (node.clone(), if heals { "heal" } else { "fault" }, text.clone())
             }
             Fact::Declared { node, text, what } if *what != Declared::Other => (node.clone(), "declared", text.clone()),

@@ -355,6 +355,7 @@ fn nothing_seen_is_never_green() {
 #[test]
 fn nothing_seen_violates_an_invariant() {
     let span = invariants::Span {
+        deaths: false,
         first_ms: 2_000,
         healed_ms: 2_000,
         single: true,

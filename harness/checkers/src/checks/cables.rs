@@ -74,10 +74,11 @@ type Times = [(u64, u64); 3];
 fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -> Verdict {
     let does = fault.impairment();
     let slack = EDGE + u64::from(does.delay_us + does.jitter_us) * 1_000 + HELD_BACK_MS * MS;
+    let (since, until) = undisturbed(evidence, happening, fault);
     let times: Times = [
-        (happening.at.saturating_sub(LOOK), happening.at.saturating_sub(EDGE)),
+        (happening.at.saturating_sub(LOOK).max(since), happening.at.saturating_sub(EDGE)),
         (happening.after + slack, happening.healed.saturating_sub(EDGE)),
-        (happening.healed + SETTLES, (happening.healed + SETTLES + LOOK).min(happening.until)),
+        (happening.healed + SETTLES, (happening.healed + SETTLES + LOOK).min(until)),
     ];
     let said = Said::of(&format!("cable-{}", happening.index + 1), "in force as written, then as it was before");
     if times.iter().any(|(from, to)| from + 10 * EDGE > *to) {
@@ -104,6 +105,18 @@ fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -
     }
     let vacuous = (!seen).then(|| "no frame passed there before".to_owned());
     said.value(format!("{}: {}", happening.text, words.join("; "))).fail_if(wrong).invalid_if(vacuous).done()
+}
+
+/// From when to when no other event does anything to these cables.
+fn undisturbed(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -> (u64, u64) {
+    let same = |other: &&Happening| {
+        other.index != happening.index && other.cables.iter().any(|cable| fault.cables.contains(cable))
+    };
+    let others = || evidence.happenings.iter().filter(same);
+    let before = others().filter(|other| other.at < happening.at).map(|other| other.healed + SETTLES);
+    let after = others().filter(|other| other.at > happening.at).map(|other| other.at);
+    let end = evidence.schedule.start + evidence.schedule.end;
+    (before.max().unwrap_or(0), after.min().unwrap_or(end).min(end))
 }
 
 /// A lab's own: there is nothing before and after it to compare with.

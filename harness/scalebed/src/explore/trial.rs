@@ -5,6 +5,7 @@ use scalebed_frame::DistributionMode;
 use scalebed_record::{Fact, History, Verdict};
 use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{Fault, Full, Kind};
+use scalebed_topologies::lab::NodeKind;
 use scalebed_topologies::scenario::{Expect, Overrides, Scenario, Traffic};
 
 use super::cases::Case;
@@ -98,6 +99,10 @@ pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failur
         healed_ms: warm + case.faults.iter().map(Fault::healed_ms).max().unwrap_or(0),
         single: case.faults.len() == 1,
         full: case.full,
+        deaths: case.faults.iter().all(|fault| {
+            let dies = matches!(fault.kind, Kind::Kill | Kind::PowerOff | Kind::Restart);
+            dies && lab.node(&fault.target).is_some_and(|(_, node)| matches!(node.kind, NodeKind::Member(_)))
+        }),
         delay_ms: case.faults.iter().map(|fault| fault.kind.delay_ms()).sum(),
         takes_frames: some(Kind::takes_frames),
         alters_frames: some(Kind::alters_frames),

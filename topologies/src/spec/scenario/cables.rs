@@ -1,11 +1,11 @@
 //! What an event does to cables, and for how long; and what a lab does to them from the start.
 
 use super::LONGEST;
-use crate::error::{Problems, quoted, suggestion};
+use crate::error::{Place, Problems, quoted, suggestion};
 use crate::fault::{Kind, Reach, UnknownKind};
 use crate::lab::Lab;
 use crate::reader::{self, At, Shape, fields};
-use crate::scenario::CableFault;
+use crate::scenario::{CableFault, Event};
 use crate::yaml::Node;
 
 const FAULT: Shape = Shape { what: "`fault`", keys: &["cables", "kinds", "for"], later: &["nodes"] };
@@ -36,6 +36,23 @@ pub(crate) fn standing(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
         return None;
     }
     Some(fault)
+}
+
+/// Is nothing else done to an event's cables while it stands? What stands at once on one cable could not be told apart in
+/// what taps see; `kinds` combines it.
+pub(super) fn free(event: &Event, place: Place, lab: &Lab, before: &[Event], problems: &mut Problems<'_>) {
+    let Some(fault) = event.cable_fault() else { return };
+    let both = |other: &CableFault| other.cables.iter().copied().find(|cable| fault.cables.contains(cable));
+    let name = |cable: u16| lab.cables[usize::from(cable)].name.as_str();
+    if let Some(cable) = lab.impairments.iter().find_map(both) {
+        let what = format!("the lab impairs {} from the start", name(cable));
+        problems.add(place, what, "name another cable, or remove it from the lab's `impairments`");
+    }
+    let standing = before.iter().filter(|other| other.healed_ms() > event.at_ms);
+    if let Some(cable) = standing.filter_map(Event::cable_fault).find_map(both) {
+        let what = format!("an earlier fault of {} still stands then", name(cable));
+        problems.add(place, what, "begin later, or write one fault with all `kinds`");
+    }
 }
 
 /// Cables of the cluster, each once, at least one.

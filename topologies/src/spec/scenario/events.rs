@@ -64,6 +64,7 @@ pub(super) fn read(
             problems.add(at, what, format!("write at least {}ms, or shorten `baseline`", baseline.value));
         }
         order.check(&event.action, target, problems);
+        cables::free(&event, target, lab, &events, problems);
         events.push(event);
     }
     events
