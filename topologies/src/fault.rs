@@ -69,6 +69,10 @@ pub const HELD_BACK_MS: u64 = 2;
 /// So long is the queue before a rate, full.
 pub const QUEUE_MS: u64 = 20;
 
+/// How kinds are written that do something to the frames of a cable.
+pub const OF_FRAMES: &str = "black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, delay=MS, jitter=MS, \
+                             reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, wan-100ms, lossy";
+
 /// What a fault names, and where it is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -109,30 +113,23 @@ impl Kind {
 
     /// How much longer frames may take, ms.
     #[must_use]
-    pub const fn delay_ms(self) -> u64 {
-        match self {
-            Self::Delay(ms) => ms as u64,
-            Self::Jitter(ms) => 2 * ms as u64,
-            Self::Reorder(_) => HELD_BACK_MS,
-            Self::Rate(_) => QUEUE_MS,
-            Self::Lan => 1,
-            Self::Metro => 3,
-            Self::Wan100ms => 52,
-            Self::Lossy => 7 + HELD_BACK_MS,
-            _ => 0,
-        }
+    pub fn delay_ms(self) -> u64 {
+        let does = self.impairment();
+        let held = if does.held_back > 0 { HELD_BACK_MS } else { 0 };
+        let queued = if does.mbit > 0 { QUEUE_MS } else { 0 };
+        u64::from(does.delay_us + does.jitter_us).div_ceil(1_000) + held + queued
     }
 
     /// May a frame come out of the cable twice?
     #[must_use]
-    pub const fn doubles_frames(self) -> bool {
-        matches!(self, Self::Duplicate(_) | Self::Lossy)
+    pub fn doubles_frames(self) -> bool {
+        self.impairment().doubled > 0
     }
 
     /// May a frame come out of the cable with other bytes?
     #[must_use]
-    pub const fn alters_frames(self) -> bool {
-        matches!(self, Self::Corrupt(_))
+    pub fn alters_frames(self) -> bool {
+        self.impairment().altered > 0
     }
 
     /// Does it pull a plug, once or often?

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use scalebed_frame::{DistributionMode, Flow, GroupId, Mac, MemberId, MhoId, NetworkId, NodeId};
 use serde::{Deserialize, Serialize};
 
+pub use crate::cable::{Cable, End};
 use crate::quirks::Quirks;
 use crate::scenario::{CableFault, Overrides};
 
@@ -422,26 +423,6 @@ pub enum PortRole {
     Access,
     /// Host or generator: its only port on this network.
     Station(NetworkId),
-}
-
-/// A cable: one veth pair.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cable {
-    /// `a--b`, names of the two nodes, with port names where a pair has several cables.
-    pub name: String,
-    /// One end.
-    pub a: End,
-    /// The other end.
-    pub b: End,
-}
-
-/// One end of a cable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct End {
-    /// Index of [`Lab::nodes`].
-    pub node: u16,
-    /// Index of the node's ports.
-    pub port: u16,
 }
 
 impl Lab {

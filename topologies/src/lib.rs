@@ -1,6 +1,7 @@
 //! Labs and scenarios: as written (spec), validated and addressed (lab). Pure: text in, values or errors out; finding
 //! files is the caller's business, and no path from a file is ever opened.
 
+mod cable;
 pub mod catalogue;
 mod describe;
 mod error;

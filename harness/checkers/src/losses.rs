@@ -80,8 +80,7 @@ fn ended_at(evidence: &Evidence<'_>, broken: &[u16], flow: usize, side: usize, s
         last.insert(one.probe.map_or(0, |probe| probe.attempt), one.tap);
     }
     last.into_values().all(|tap| {
-        let cable = cables.get(usize::from(tap.cable()));
-        let node = cable.map(|cable| if tap.at_b() { cable.b.node } else { cable.a.node });
+        let node = cables.get(usize::from(tap.cable())).map(|cable| cable.end(tap.at_b()).node);
         let arrived = matches!(evidence.places.at(tap).to, Role::Generator(_));
         arrived || node.is_some_and(|node| ends.contains(&node))
     })

@@ -1,8 +1,6 @@
 //! Faults of cables, proved by taps: in force while they stand, and gone when they are mended.
 
-use std::collections::BTreeSet;
-
-use scalebed_record::{TapId, Verdict};
+use scalebed_record::Verdict;
 use scalebed_topologies::fault::{BURST, HELD_BACK_MS, Impairment, Kind};
 use scalebed_topologies::scenario::{Action, CableFault};
 
@@ -10,10 +8,11 @@ use super::Said;
 use crate::Checker;
 use crate::events::{EDGE, Happening};
 use crate::evidence::{Evidence, MS};
-use crate::losses::Loss;
-use crate::numbers::{quantile, wilson_4, wilson_99};
-use crate::packets::DIRECTIONS;
-use crate::places::Role;
+use crate::numbers::{wilson_4, wilson_99};
+
+mod passed;
+
+use passed::{Passed, Times, Way};
 
 /// So long is looked at before a fault, and after it was mended.
 const LOOK: u64 = 2_000 * MS;
@@ -43,34 +42,6 @@ impl Checker for Cables {
     }
 }
 
-/// What passed a cable one way in a time.
-#[derive(Debug, Default)]
-struct Passed {
-    /// Frames of any kind that came out of it.
-    frames: u64,
-    /// Their bytes.
-    bytes: u64,
-    /// Packets of the generator that came to the node before it, and then out of it.
-    packets: u32,
-    /// Of the same node, out of the fault's other cables: where a lost one was to go nobody can tell.
-    beside: u32,
-    /// That came to the node before it, and nowhere after that.
-    lost: u32,
-    /// That came out once more.
-    doubled: u32,
-    /// From the node before it to its end, ms, sorted.
-    transits: Vec<f64>,
-}
-
-impl Passed {
-    fn median(&self) -> Option<f64> {
-        (!self.transits.is_empty()).then(|| quantile(&self.transits, 0.5))
-    }
-}
-
-/// Before, while, after: from, to.
-type Times = [(u64, u64); 3];
-
 fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -> Verdict {
     let does = fault.impairment();
     let slack = EDGE + u64::from(does.delay_us + does.jitter_us) * 1_000 + HELD_BACK_MS * MS;
@@ -85,26 +56,20 @@ fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -
         let text = "it stood, or was gone, for too short a time to be seen";
         return said.value(happening.text.clone()).invalid_if(Some(text.to_owned())).done();
     }
-    let others = of_others(evidence, |excuse| excuse.is_none_or(|excuse| excuse.index == happening.index));
-    let (mut words, mut wrong, mut seen) = (Vec::new(), Vec::new(), false);
-    for (cable, to_b, passed) in ways(evidence, fault, &times, &others) {
-        seen |= passed[0].frames > 0;
-        let way = way(evidence, cable, to_b);
-        let cut = if to_b { does.cut_to_b } else { does.cut_to_a };
-        let mut judged = Judged { words: Vec::new(), wrong: Vec::new() };
-        if fault.some(|kind| matches!(kind, Kind::Unplug)) || cut {
-            judged.silent(&passed);
+    let others = passed::of_others(evidence, |excuse| excuse.is_none_or(|excuse| excuse.index == happening.index));
+    let ways = passed::ways(evidence, fault, &times, &others);
+    let seen = ways.iter().any(|way| way.passed[0].frames > 0);
+    let judged = Judged::each(evidence, &ways, |judged, way| {
+        if fault.some(|kind| matches!(kind, Kind::Unplug)) || way.is_cut(&does) {
+            judged.silent(&way.passed);
         } else if fault.some(Kind::unplugs) {
-            judged.flapping(&passed, &times);
+            judged.flapping(&way.passed, &times);
         } else {
-            judged.impaired(&passed, &does, &times);
+            judged.impaired(&way.passed, &does, &times);
         }
-        judged.mended(&passed);
-        words.push(format!("{way}: {}", judged.words.join(", ")));
-        wrong.extend(judged.wrong.into_iter().map(|text| format!("{way}: {text}")));
-    }
-    let vacuous = (!seen).then(|| "no frame passed there before".to_owned());
-    said.value(format!("{}: {}", happening.text, words.join("; "))).fail_if(wrong).invalid_if(vacuous).done()
+        judged.mended(&way.passed);
+    });
+    judged.say(said, Some(&happening.text), (!seen).then_some("no frame passed there before"))
 }
 
 /// From when to when no other event does anything to these cables.
@@ -123,150 +88,48 @@ fn undisturbed(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFaul
 fn standing(evidence: &Evidence<'_>, number: usize, fault: &CableFault) -> Verdict {
     let does = fault.impairment();
     let all = (evidence.schedule.start, evidence.schedule.start + evidence.schedule.end);
-    let others = of_others(evidence, |excuse| excuse.is_none());
-    let (mut words, mut wrong, mut seen) = (Vec::new(), Vec::new(), false);
-    for (cable, to_b, passed) in ways(evidence, fault, &[(0, 0), all, (0, 0)], &others) {
-        let cut = if to_b { does.cut_to_b } else { does.cut_to_a };
-        seen |= passed[1].frames > 0 || cut;
-        let mut judged = Judged { words: Vec::new(), wrong: Vec::new() };
-        if cut {
-            judged.silent(&passed);
+    let others = passed::of_others(evidence, |excuse| excuse.is_none());
+    let ways = passed::ways(evidence, fault, &[(0, 0), all, (0, 0)], &others);
+    let seen = ways.iter().any(|way| way.passed[1].frames > 0 || way.is_cut(&does));
+    let judged = Judged::each(evidence, &ways, |judged, way| {
+        if way.is_cut(&does) {
+            judged.silent(&way.passed);
         } else {
-            judged.shares(&passed[1], &does);
-            judged.took(&passed[1], &does);
+            judged.shares(&way.passed[1], &does);
+            judged.took(&way.passed[1], &does);
         }
-        let way = way(evidence, cable, to_b);
-        words.push(format!("{way}: {}", judged.words.join(", ")));
-        wrong.extend(judged.wrong.into_iter().map(|text| format!("{way}: {text}")));
-    }
-    let vacuous = (!seen).then(|| "no frame passed there".to_owned());
-    Said::of(&format!("lab-cable-{number}"), "in force as the lab's file says")
-        .value(words.join("; "))
-        .fail_if(wrong)
-        .invalid_if(vacuous)
-        .done()
+    });
+    let said = Said::of(&format!("lab-cable-{number}"), "in force as the lab's file says");
+    judged.say(said, None, (!seen).then_some("no frame passed there"))
 }
 
-/// `mho1>sgm-1-02`.
-fn way(evidence: &Evidence<'_>, cable: u16, to_b: bool) -> String {
-    let Some(cable) = evidence.lab().cables.get(usize::from(cable)) else { return String::new() };
-    let name = |node: u16| evidence.lab().nodes[usize::from(node)].name.as_str();
-    let (from, to) = if to_b { (cable.a.node, cable.b.node) } else { (cable.b.node, cable.a.node) };
-    format!("{}>{}", name(from), name(to))
-}
-
-/// Packets that were lost for another reason: by flow, direction, number.
-type Others = BTreeSet<(usize, usize, u32)>;
-
-/// Losses of events that are not `mine`.
-fn of_others(evidence: &Evidence<'_>, mine: impl Fn(Option<&Happening>) -> bool) -> Others {
-    let excuse = |loss: &Loss| loss.excuse.and_then(|place| evidence.happenings.get(place));
-    let others = evidence.losses.iter().filter(|loss| !mine(excuse(loss)));
-    others.map(|loss| (loss.flow, loss.side, loss.sequence)).collect()
-}
-
-/// Both ways of every cable of a fault.
-fn ways(evidence: &Evidence<'_>, fault: &CableFault, times: &Times, others: &Others) -> Vec<(u16, bool, [Passed; 3])> {
-    let both = fault.cables.iter().flat_map(|cable| [(*cable, true), (*cable, false)]);
-    let mut ways: Vec<_> =
-        both.map(|(cable, to_b)| (cable, to_b, passed(evidence, cable, to_b, times, others))).collect();
-    let sender = |cable: u16, to_b: bool| {
-        let spec = evidence.lab().cables.get(usize::from(cable));
-        spec.map(|cable| if to_b { cable.a.node } else { cable.b.node })
-    };
-    let counts: Vec<_> = ways
-        .iter()
-        .map(|(cable, to_b, passed)| (*cable, sender(*cable, *to_b), passed.each_ref().map(|time| time.packets)))
-        .collect();
-    for (cable, to_b, passed) in &mut ways {
-        let of_node = counts.iter().filter(|(other, node, _)| other != cable && *node == sender(*cable, *to_b));
-        for (_, _, packets) in of_node {
-            passed.iter_mut().zip(packets).for_each(|(time, packets)| time.beside += packets);
-        }
-    }
-    ways
-}
-
-/// Reads the taps: the one at the cable's end, and those at the node before it.
-fn passed(evidence: &Evidence<'_>, cable: u16, to_b: bool, times: &Times, others: &Others) -> [Passed; 3] {
-    let mut passed: [Passed; 3] = Default::default();
-    let Some(spec) = evidence.lab().cables.get(usize::from(cable)) else { return passed };
-    let sender = if to_b { spec.a.node } else { spec.b.node };
-    let out = TapId::new(cable, to_b);
-    let at_sender: Vec<bool> =
-        evidence.lab().cables.iter().flat_map(|cable| [cable.a.node == sender, cable.b.node == sender]).collect();
-    let when = |at: u64| times.iter().position(|(from, to)| (*from..*to).contains(&at));
-    for seen in evidence.observations().iter().filter(|seen| seen.tap == out) {
-        if let Some(when) = when(seen.at) {
-            passed[when].frames += 1;
-            passed[when].bytes += u64::from(seen.length);
-        }
-    }
-    for (flow, _) in evidence.flows() {
-        for side in 0..DIRECTIONS.len() {
-            for sequence in 0..evidence.packets.count(flow, side) {
-                let path = evidence.packets.path(evidence.packets.id(flow, side, sequence));
-                // What is tried again is told apart by its attempt; almost nothing is.
-                let mut reached: Vec<(u8, u64, bool)> = Vec::new();
-                for &index in path {
-                    let seen = &evidence.observations()[index as usize];
-                    let attempt = seen.probe.map_or(0, |probe| probe.attempt);
-                    if at_sender.get(usize::from(seen.tap.0)).copied().unwrap_or(false) {
-                        reached.push((attempt, seen.at, false));
-                        continue;
-                    }
-                    // What a cable before this one doubled came twice: the first that has not gone on goes on.
-                    let mut of_it = reached.iter_mut().filter(|(of, ..)| *of == attempt);
-                    let next = of_it.find(|(.., gone)| !gone);
-                    let (first, at) = match next {
-                        Some((_, at, gone)) => {
-                            *gone = true;
-                            (true, *at)
-                        }
-                        None => match reached.iter().rev().find(|(of, ..)| *of == attempt) {
-                            Some((_, at, _)) => (false, *at),
-                            None => continue,
-                        },
-                    };
-                    let Some(when) = when(at) else { continue };
-                    match (seen.tap == out, first) {
-                        (true, true) => {
-                            passed[when].packets += 1;
-                            passed[when].transits.push((seen.at - at) as f64 / MS as f64);
-                        }
-                        (true, false) => passed[when].doubled += 1,
-                        (false, _) => {}
-                    }
-                }
-                // A switch that floods shows a packet to nodes that let it be: it is lost only if it did not arrive.
-                let arrived = |attempt: u8| {
-                    path.iter().map(|index| &evidence.observations()[*index as usize]).any(|seen| {
-                        matches!(evidence.places.at(seen.tap).to, Role::Generator(_))
-                            && seen.probe.is_some_and(|probe| probe.attempt == attempt)
-                    })
-                };
-                let mine = !others.contains(&(flow, side, sequence));
-                for (attempt, at, _) in reached.iter().filter(|(.., gone)| !gone && mine) {
-                    if let Some(when) = when(*at).filter(|_| !arrived(*attempt)) {
-                        passed[when].lost += 1;
-                    }
-                }
-            }
-        }
-    }
-    for time in &mut passed {
-        time.transits.sort_by(f64::total_cmp);
-    }
-    passed
-}
-
-/// One way of one cable, held against what was to be done to it.
+/// What passed, held against what was to be done to it.
+#[derive(Default)]
 struct Judged {
     words: Vec<String>,
     wrong: Vec<String>,
 }
 
 impl Judged {
+    /// Each way by itself, and all in one.
+    fn each(evidence: &Evidence<'_>, ways: &[Way], judge: impl Fn(&mut Self, &Way)) -> Self {
+        let mut all = Self::default();
+        for way in ways {
+            let mut one = Self::default();
+            judge(&mut one, way);
+            let name = way.name(evidence);
+            all.words.push(format!("{name}: {}", one.words.join(", ")));
+            all.wrong.extend(one.wrong.into_iter().map(|text| format!("{name}: {text}")));
+        }
+        all
+    }
+
+    fn say(self, said: Said, what: Option<&str>, vacuous: Option<&str>) -> Verdict {
+        let words = self.words.join("; ");
+        let value = what.map_or_else(|| words.clone(), |what| format!("{what}: {words}"));
+        said.value(value).fail_if(self.wrong).invalid_if(vacuous.map(str::to_owned)).done()
+    }
+
     /// Nothing passes.
     fn silent(&mut self, [before, stands, _]: &[Passed; 3]) {
         self.words.push(format!("{} frames before, {} while it stood", before.frames, stands.frames));

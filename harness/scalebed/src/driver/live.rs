@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use scalebed_record::Entry;
-use scalebed_topologies::fault::{Fault, Kind, Reach, UnknownKind};
+use scalebed_topologies::fault::{Fault, Kind, OF_FRAMES, Reach, UnknownKind};
 use scalebed_topologies::{Lab, Scenario};
 
 use super::{Driver, Settings};
@@ -164,8 +164,7 @@ pub fn kind(text: &str) -> Result<Kind, String> {
         UnknownKind::Number(..) => error.to_string(),
         UnknownKind::Word(_) => format!(
             "{error}; write kill, power-off, restart, hang, unplug, or, of a lab that is up with --wires, mute, deafen, \
-             isolate, black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, delay=MS, jitter=MS, \
-             reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, wan-100ms, lossy"
+             isolate, {OF_FRAMES}"
         ),
     })
 }

@@ -2,7 +2,7 @@
 
 use super::LONGEST;
 use crate::error::{Place, Problems, quoted, suggestion};
-use crate::fault::{Kind, Reach, UnknownKind};
+use crate::fault::{Kind, OF_FRAMES, Reach, UnknownKind};
 use crate::lab::Lab;
 use crate::reader::{self, At, Shape, fields};
 use crate::scenario::{CableFault, Event};
@@ -10,10 +10,6 @@ use crate::yaml::Node;
 
 const FAULT: Shape = Shape { what: "`fault`", keys: &["cables", "kinds", "for"], later: &["nodes"] };
 const STANDING: Shape = Shape { what: "an impairment", keys: &["cables", "kinds"], later: &[] };
-const WORDS: &str = "unplug, flap=MS, black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, delay=MS, \
-                     jitter=MS, reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, wan-100ms, \
-                     lossy";
-
 /// `{cables: [mho1--sgm-1-02], kinds: [loss=1, delay=20], for: 2s}`.
 pub(super) fn fault(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<CableFault> {
     let map = fields(node, &FAULT, problems)?;
@@ -82,21 +78,22 @@ fn cables(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<Vec<u16
 }
 
 fn kinds(node: &Node, problems: &mut Problems<'_>) -> Option<Vec<Kind>> {
+    let words = format!("unplug, flap=MS, {OF_FRAMES}");
     let mut found = Vec::new();
     for item in reader::list(node, "kinds", problems) {
         let At { value: text, place } = reader::scalar(item, "kind", problems)?;
         match text.parse::<Kind>() {
             Ok(kind) if kind.reach() == Reach::Cable => found.push(kind),
-            Ok(_) => problems.add(place, format!("{} is not done to cables", quoted(text)), format!("write {WORDS}")),
+            Ok(_) => problems.add(place, format!("{} is not done to cables", quoted(text)), format!("write {words}")),
             Err(UnknownKind::Number(_, most)) => {
                 let instead = format!("write a whole number from 1 to {most} behind `=`");
                 problems.add(place, format!("{} has no such number", quoted(text)), instead);
             }
-            Err(error) => problems.add(place, error.to_string(), format!("write {WORDS}")),
+            Err(error) => problems.add(place, error.to_string(), format!("write {words}")),
         }
     }
     if found.is_empty() {
-        problems.add(node.place, "the fault does nothing", format!("write `kinds: [...]` of {WORDS}"));
+        problems.add(node.place, "the fault does nothing", format!("write `kinds: [...]` of {words}"));
         return None;
     }
     Some(found)
