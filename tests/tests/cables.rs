@@ -341,6 +341,38 @@ fn a_lab_may_have_impaired_cables_in_the_simulated_world() {
     is_as_written(&ran, &lab, &scenario, "sim");
 }
 
+/// What one cable doubles comes twice to the next one, a moment apart: that is not the next one's doing, though the first
+/// copy is seen further on before the second one comes out.
+#[test]
+fn what_one_cable_doubles_is_not_held_against_the_next() {
+    let lab = scalebed_topologies::catalogue::lab_text("maestro-single-site").expect("a shipped lab");
+    let text = "impairments:\n  - {cables: [mho1--sw-inside], kinds: [duplicate=5]}\n  \
+                - {cables: [mho1--sgm-1-02], kinds: [delay=3]}\n";
+    let lab = scalebed_topologies::load_lab("impaired", &format!("{lab}\n{text}")).expect("a lab");
+    let mut scenario = files::scenario("maestro/steady").expect("a shipped scenario").scenario;
+    scenario.kernel_transfers = false;
+    scenario.traffic.population = 240;
+    let mut world = Sim::new(&lab, 1);
+    let settings = driver::Settings { seed: 1, ..driver::Settings::default() };
+    let mut ran = driver::drive(&mut world, &lab, &scenario, settings, &mut |_| {}).expect("a run");
+    // In virtual time both copies come at once; in processes each waits for its turn.
+    let mut seen = BTreeSet::new();
+    for one in &mut ran.evidence.observations {
+        let Some(probe) = one.probe else { continue };
+        let way = one.shim.map(|shim| (shim.kind as u8, shim.hop));
+        let side = probe.direction == scalebed_frame::signature::Direction::Forward;
+        if !seen.insert((one.tap, side, probe.flow, probe.sequence, probe.attempt, way)) {
+            one.at += 500_000;
+        }
+    }
+    ran.evidence.observations.sort_by_key(|one| one.at);
+    let judgement = scalebed_checkers::judge(&ran.input(&lab, &scenario, "sim", 1));
+    for check in ["lab-cable-1", "lab-cable-2"] {
+        let verdict = judgement.verdicts.iter().find(|verdict| verdict.check == check).expect("a verdict");
+        assert_eq!(verdict.outcome, Outcome::Pass, "{verdict:#?}");
+    }
+}
+
 #[test]
 fn netns_a_lab_may_have_impaired_cables() {
     if needs_root("netns_a_lab_may_have_impaired_cables") {

@@ -104,6 +104,7 @@ fn passed(evidence: &Evidence<'_>, out: TapId, sender: u16, times: &Times, other
         evidence,
         out,
         at_sender: cables.iter().flat_map(|cable| [false, true].map(|b| cable.end(b).node == sender)).collect(),
+        from_sender: cables.iter().flat_map(|cable| [true, false].map(|b| cable.end(b).node == sender)).collect(),
         times,
     };
     let mut passed: [Passed; 3] = Default::default();
@@ -134,7 +135,7 @@ fn passed(evidence: &Evidence<'_>, out: TapId, sender: u16, times: &Times, other
 struct Reached {
     attempt: u8,
     at: u64,
-    /// It was seen after that.
+    /// It was seen to leave that node.
     gone: bool,
 }
 
@@ -144,6 +145,8 @@ struct Reader<'a> {
     out: TapId,
     /// By tap: does it sit at the node before the cable?
     at_sender: Vec<bool>,
+    /// By tap: does it see what that node sends?
+    from_sender: Vec<bool>,
     times: &'a Times,
 }
 
@@ -158,8 +161,12 @@ impl Reader<'_> {
         for &index in path {
             let seen = &self.evidence.observations()[index as usize];
             let attempt = seen.probe.map_or(0, |probe| probe.attempt);
-            if self.at_sender.get(usize::from(seen.tap.0)).copied().unwrap_or(false) {
+            let is = |taps: &[bool]| taps.get(usize::from(seen.tap.0)).copied().unwrap_or(false);
+            if is(&self.at_sender) {
                 reached.push(Reached { attempt, at: seen.at, gone: false });
+            }
+            // Further on it says nothing more: the first of two copies is seen there while the second one still waits.
+            if !is(&self.from_sender) {
                 continue;
             }
             // What a cable before this one doubled came twice: the first that has not gone on goes on.
