@@ -79,6 +79,7 @@ ablations! {
     no_lease_is_caught: "lease" on "elasticxl-single-site" by "s02-one-carrier";
     no_minimal_move_is_caught: "minimal-move" on "maestro-single-site" by "s09-minimal-disruption";
     no_backup_sync_is_caught: "backup-sync" on "maestro-single-site" by "l05-connections";
+    no_backup_sync_leaves_connections_alone: "backup-sync" on "elasticxl-single-site" by "l03-backups";
     no_sync_at_once_is_caught: "sync-at-once" on "maestro-single-site" by "s17-known-at-once";
     no_port_ranges_are_caught: "port-ranges" on "maestro-single-site" by "s10-nat-unique";
     no_port_learning_is_caught: "port-learning" on "maestro-single-site" by "s10-nat-unique";

@@ -23,8 +23,15 @@ use scalebed_topologies::scenario::{Overrides, Traffic};
 /// So many frames of a kind.
 const OF_A_KIND: usize = 3;
 /// Little traffic: what is looked for is the kinds.
-const TRAFFIC: Traffic =
-    Traffic { probes: 16, probe_rate: 50, population: 40, population_rate: 2, young_percent: 20, states_percent: 0 };
+const TRAFFIC: Traffic = Traffic {
+    probes: 16,
+    probe_rate: 50,
+    population: 40,
+    population_rate: 2,
+    young_percent: 20,
+    states_percent: 0,
+    denied: 0,
+};
 /// What the dissector is asked for.
 const FIELDS: [&str; 12] = [
     "frame.number",

@@ -42,6 +42,7 @@ fn config(start: u64) -> Config {
         population_rate: 2,
         young_percent: 0,
         states_percent: 0,
+        denied: 0,
     };
     let addresses = |third| Addresses { on_link: Vec::new(), behind: behind(third) };
     let schedule = profile(&Profile {

@@ -179,6 +179,12 @@ impl Group {
             quirks: Quirks::NONE,
         }
     }
+
+    /// Does the policy accept the first packet of this flow? The first rule that matches decides; none drops.
+    #[must_use]
+    pub fn accepts(&self, flow: &Flow) -> bool {
+        self.rules.iter().find(|rule| rule.matches(flow)).is_some_and(|rule| rule.accept)
+    }
 }
 
 /// How a matrix is dealt again.

@@ -88,6 +88,9 @@ pub struct Traffic {
     /// Share of the other TCP flows that are idle, half closed or in their handshake when the first event comes, percent.
     #[serde(default)]
     pub states_percent: u32,
+    /// UDP flows to [`Traffic::DENIED_PORT`], which the lab's policy must drop, at a quarter of the probes' rate.
+    #[serde(default)]
+    pub denied: u32,
 }
 
 impl Traffic {
@@ -99,7 +102,11 @@ impl Traffic {
         population_rate: 2,
         young_percent: 20,
         states_percent: 50,
+        denied: 0,
     };
+
+    /// Where flows that are to be denied go: discard (RFC 863).
+    pub const DENIED_PORT: u16 = 9;
 }
 
 /// Something done to the lab.

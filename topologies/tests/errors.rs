@@ -177,6 +177,11 @@ fn mistakes_in_scenarios() {
             ("another lab", "lab: maestro-single-site", "lab: elasticxl-single-site"),
             ("not a share", "moved_share: 1/4", "moved_share: 25%"),
             ("a key misspelt", "baseline:", "base_line:"),
+            (
+                "denied flows that nothing denies",
+                "traffic: small",
+                "traffic: {probes: 16, probe_rate: 50, population: 40, population_rate: 2, young_percent: 20, denied: 4}",
+            ),
         ],
     );
     let elasticxl = scenario_messages(

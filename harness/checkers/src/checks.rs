@@ -66,6 +66,11 @@ pub fn standing() -> Vec<Box<dyn Checker>> {
     ]
 }
 
+/// The verdict on what the policy denies, if there is such traffic.
+pub fn denied(evidence: &crate::Evidence<'_>) -> Vec<Verdict> {
+    policy::Denied.check(evidence)
+}
+
 /// The ledger's verdict.
 pub fn ledger(evidence: &crate::Evidence<'_>) -> Verdict {
     ledger::verdict(evidence)

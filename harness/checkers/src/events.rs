@@ -177,7 +177,7 @@ fn of_cables(evidence: &Evidence<'_>, fault: &CableFault, at: u64) -> Victim {
 
 fn predict(evidence: &Evidence<'_>, happening: &Happening) -> Vec<Prediction> {
     let matrix = evidence.agreement.before(happening.at).and_then(|epoch| epoch.matrix);
-    evidence.flows().map(|(flow, _)| predict_flow(evidence, happening, matrix, flow)).collect()
+    (0..evidence.schedule.flows.len()).map(|flow| predict_flow(evidence, happening, matrix, flow)).collect()
 }
 
 fn predict_flow(evidence: &Evidence<'_>, happening: &Happening, matrix: Option<&Matrix>, flow: usize) -> Prediction {

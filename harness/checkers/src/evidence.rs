@@ -36,6 +36,8 @@ pub struct Evidence<'a> {
     pub(crate) schedule: &'a Schedule,
     pub(crate) report: Option<&'a GeneratorReport>,
     pub(crate) places: Places,
+    /// Which flows the policy denies.
+    denied: Vec<bool>,
     pub(crate) packets: Packets,
     pub(crate) journeys: Vec<Journey>,
     pub(crate) agreement: Agreement<'a>,
@@ -79,6 +81,7 @@ impl<'a> Evidence<'a> {
             schedule,
             report,
             places,
+            denied: schedule.flows.iter().map(|spec| !input.lab.group.accepts(&spec.forward)).collect(),
             packets,
             journeys,
             agreement,
@@ -117,9 +120,14 @@ impl<'a> Evidence<'a> {
         self.input.lab.nodes.iter().filter_map(|node| node.kind.id()).filter(|id| id.mho().is_some())
     }
 
-    /// Flows with their ids.
-    pub(crate) fn flows(&self) -> impl Iterator<Item = (usize, &'a FlowSpec)> + use<'a> {
-        self.schedule.flows.iter().enumerate()
+    /// Flows that are to get through, with their ids.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = (usize, &'a FlowSpec)> {
+        self.schedule.flows.iter().enumerate().filter(|(flow, _)| !self.denied[*flow])
+    }
+
+    /// Ids of those that the policy denies.
+    pub(crate) fn denied(&self) -> impl Iterator<Item = usize> {
+        (0..self.denied.len()).filter(|flow| self.denied[*flow])
     }
 
     /// What the ends of a flow's TCP connection report.

@@ -49,16 +49,12 @@ pub struct Span {
 
 /// Invariants that this judge cannot hold against a run yet, each with its reason.
 pub const NOT_APPLICABLE: &[(&str, &str)] = &[
-    ("S11", "both directions of a binding are one object of the table; nobody looks inside yet"),
     ("S12", "configurations never change: cloning is not built"),
     ("S13", "as S12"),
     ("S14", "nothing demotes itself softly: draining is not built"),
-    ("S18", "the explored traffic has no denied flows"),
     ("S20", "several Security Groups are not built"),
     ("S24", "dual site is not built"),
     ("L2", "digests of connection tables (anti-entropy) are not built"),
-    ("L3", "nobody looks inside the tables yet"),
-    ("L8", "queues inside nodes are not read"),
 ];
 
 /// Verdicts that failed. An empty list: everything held, and was seen to hold. What could not be judged is a violation too:
@@ -84,12 +80,14 @@ pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
     verdicts.push(at_once(&evidence, span));
     verdicts.push(one_carrier(&evidence, span));
     verdicts.push(echoes(&evidence));
+    verdicts.push(denied(&evidence));
     verdicts.push(crate::lives::left_out(&evidence));
     verdicts.push(crate::bindings::kept(&evidence));
     if span.deaths {
         verdicts.push(bystanders(&evidence, span));
     }
     verdicts.extend(after(&evidence, span));
+    verdicts.extend(crate::inside::verdicts(&evidence));
     for verdict in &mut verdicts {
         if let Outcome::Invalid(reason) = &verdict.outcome {
             verdict.outcome = Outcome::Fail(vec![reason.clone()]);
@@ -106,6 +104,15 @@ pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
     }
     verdicts.retain(|verdict| matches!(verdict.outcome, Outcome::Fail(_)));
     verdicts
+}
+
+/// S18, and that there was something to deny.
+fn denied(evidence: &Evidence<'_>) -> Verdict {
+    let [verdict] = &checks::denied(evidence)[..] else {
+        let nothing = vec!["no flow of the schedule is denied".to_owned()];
+        return Said::of("s18-denied-is-never-forwarded", "0 packets").fail_if(nothing).done();
+    };
+    verdict.clone()
 }
 
 /// Nothing is lost before anything is broken.

@@ -14,6 +14,7 @@ mod epochs;
 mod events;
 mod evidence;
 mod full;
+mod inside;
 pub mod invariants;
 mod journey;
 mod lives;

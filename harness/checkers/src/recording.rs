@@ -293,9 +293,8 @@ fn join(evidence: &Evidence<'_>, happening: &Happening) -> Option<f64> {
 
 fn owners(evidence: &Evidence<'_>) -> Vec<OwnersRow> {
     let at = |when: String, at: u64| {
-        let owner =
-            |(flow, _): (usize, &scalebed_record::FlowSpec)| evidence.owner_before(flow, at).map_or(-1, i16::from);
-        OwnersRow { when, members: evidence.flows().map(owner).collect() }
+        let owner = |flow: usize| evidence.owner_before(flow, at).map_or(-1, i16::from);
+        OwnersRow { when, members: (0..evidence.schedule.flows.len()).map(owner).collect() }
     };
     let end = evidence.schedule.start + evidence.schedule.end;
     let before = evidence.happenings.iter().map(|one| at(format!("before {}", one.text), one.at));

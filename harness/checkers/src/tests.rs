@@ -9,10 +9,11 @@ use scalebed_record::{Entry, Fact, Outcome, Shape, Verdict};
 use scalebed_topologies::fault;
 use scalebed_topologies::scenario::{Action, CableFault};
 
+use crate::Judgement;
 use crate::evidence::MS;
-use crate::{Judgement, invariants};
 
 mod cluster;
+mod explored;
 mod owners;
 mod tester;
 mod units;
@@ -349,32 +350,6 @@ fn nothing_seen_is_never_green() {
     assert_eq!(judgement.record.outcome(), "invalid");
     run.history.entries.clear();
     invalid(&run.judge(), "evidence");
-}
-
-/// Nor is an explored case.
-#[test]
-fn nothing_seen_violates_an_invariant() {
-    let span = invariants::Span {
-        deaths: false,
-        first_ms: 2_000,
-        healed_ms: 2_000,
-        single: true,
-        delay_ms: 0,
-        full: None,
-        takes_frames: false,
-        doubles_frames: false,
-        alters_frames: false,
-    };
-    let violated = |run: &Run| {
-        let violations = invariants::violations(&run.input(), span);
-        violations.into_iter().map(|verdict| verdict.check).collect::<Vec<_>>()
-    };
-    let mut run = run("maestro/steady", Mutant::None);
-    assert!(violated(&run).is_empty(), "{:?}", violated(&run));
-    run.observations.clear();
-    assert!(violated(&run).contains(&"l05-flowing".to_owned()), "{:?}", violated(&run));
-    run.history.entries.clear();
-    assert_eq!(violated(&run), ["evidence"]);
 }
 
 #[test]

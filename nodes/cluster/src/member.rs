@@ -195,7 +195,7 @@ impl ClusterMember {
     pub fn on_command(&mut self, command: &Command, _now: Instant) {
         match command {
             Command::Alter => self.held.alter(),
-            Command::Status { .. } | Command::Drain | Command::Configure(_) => {}
+            Command::Status { .. } | Command::Audit { .. } | Command::Drain | Command::Configure(_) => {}
         }
     }
 

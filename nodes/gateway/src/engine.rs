@@ -264,7 +264,7 @@ impl Gateway {
         .min()
     }
 
-    fn status(&self, id: u64) -> Status {
+    pub(crate) fn status(&self, id: u64) -> Status {
         let (mut connections, mut copies) = (0, 0);
         for (_, connection) in self.table.iter() {
             if self.owns(connection) { connections += 1 } else { copies += 1 }
@@ -272,6 +272,7 @@ impl Gateway {
         let role = if self.is_elastic() { Role::Pivot } else { Role::Smo };
         let mut counters = self.counters.counts();
         counters.insert("frames_waiting".to_owned(), self.waiting.len() as u64);
+        counters.insert("items_waiting".to_owned(), self.streams.waiting() as u64);
         Status {
             id,
             node: self.config.name.clone(),
@@ -316,6 +317,10 @@ impl Engine for Gateway {
             }
             Input::Command(Command::Status { id }) => {
                 let status = self.status(id);
+                self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
+            }
+            Input::Command(Command::Audit { id }) => {
+                let status = self.audit(id);
                 self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
             }
             Input::Command(command @ (Command::Drain | Command::Alter | Command::Configure(_))) => {

@@ -3,6 +3,7 @@
 //! One engine serves both architectures: behind orchestrators it lives on its downlinks, in ElasticXL on data ports and
 //! the sync network. `nodes/pivot` adds the pivot's decision.
 
+mod audit;
 mod counters;
 mod emit;
 mod engine;

@@ -215,6 +215,17 @@ impl Streams {
         out
     }
 
+    /// Items that were not acknowledged yet, sent or not, and peers that missed some and were not told of them since.
+    pub(crate) fn waiting(&self) -> usize {
+        self.peers.values().map(|peer| peer.sender.waiting()).sum()
+    }
+
+    /// Of them, those of peers that do not acknowledge, or that are not told what they missed.
+    pub(crate) fn stuck(&self) -> usize {
+        let stands = |peer: &&Peer| peer.sender.dirty || peer.sender.flying.iter().any(|sent| sent.tries > 0);
+        self.peers.values().filter(stands).map(|peer| peer.sender.waiting()).sum()
+    }
+
     /// When [`Self::flush`] has something to do by itself.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let of = |peer: &Peer| {
@@ -233,6 +244,11 @@ impl Sent {
 }
 
 impl Sender {
+    fn waiting(&self) -> usize {
+        let flying: usize = self.flying.iter().map(|sent| sent.items.len()).sum();
+        self.queue.len() + flying + usize::from(self.dirty)
+    }
+
     fn acknowledge(&mut self, upto: u32, bitmap: u64) {
         self.flying.retain(|sent| {
             let ahead = sent.sequence.checked_sub(upto.saturating_add(1));

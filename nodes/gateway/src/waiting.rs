@@ -126,6 +126,11 @@ impl Waiting {
         self.frames.len()
     }
 
+    /// Frames that came before `then`.
+    pub(crate) fn older_than(&self, then: Instant) -> usize {
+        self.frames.values().filter(|(packet, _)| packet.since.is_some_and(|since| since < then)).count()
+    }
+
     fn take_where(&mut self, from: (For, u64), to: (For, u64), fits: impl Fn(&For) -> bool) -> Vec<Packet> {
         let keys: Vec<_> = self.frames.range(from..=to).map(|(key, _)| *key).filter(|(what, _)| fits(what)).collect();
         let mut packets = Vec::with_capacity(keys.len());

@@ -133,7 +133,7 @@ impl Orchestrator {
 
     fn command(&mut self, command: &Command) {
         match command {
-            Command::Status { id } => {
+            Command::Status { id } | Command::Audit { id } => {
                 let status = self.status(*id);
                 self.outputs.push_back(Output::Event(NodeEvent::Status(Box::new(status))));
             }

@@ -210,7 +210,7 @@ impl Engine for Switch {
         match input {
             Input::Frame { port, frame, .. } => self.on_frame(port, frame, now),
             Input::Link { port, up, changes } => self.on_link(port, up, changes),
-            Input::Command(Command::Status { id }) => {
+            Input::Command(Command::Status { id } | Command::Audit { id }) => {
                 let status = NodeEvent::Status(Box::new(self.status(id)));
                 self.outputs.push_back(Output::Event(status));
             }

@@ -1,9 +1,11 @@
 //! Scenario files: reading, and what they must fit together with on their lab.
 
-use scalebed_frame::{MemberId, MhoId};
+use std::net::Ipv4Addr;
+
+use scalebed_frame::{Flow, MemberId, MhoId, Protocol};
 
 use crate::error::{Problems, quoted, suggestion};
-use crate::lab::{Architecture, Lab};
+use crate::lab::{Architecture, GeneratorSide, Lab};
 use crate::reader::{self, At, Shape, fields};
 use crate::scenario::{Expect, Overrides, Scenario, Share, Traffic};
 use crate::spec::{self, DISTRIBUTIONS};
@@ -34,7 +36,7 @@ const SCENARIO: Shape = Shape {
 };
 const TRAFFIC: Shape = Shape {
     what: "`traffic`",
-    keys: &["probes", "probe_rate", "population", "population_rate", "young_percent", "states_percent"],
+    keys: &["probes", "probe_rate", "population", "population_rate", "young_percent", "states_percent", "denied"],
     later: &["mix", "sizes", "fragments", "icmp", "ramp", "elephants", "syn_flood"],
 };
 const GROUP: Shape = Shape {
@@ -62,7 +64,7 @@ pub(crate) fn scenario(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
         let what = format!("the scenario is for {}, not for `{}`", quoted(at.value), lab.name);
         problems.add(at.place, what, suggestion("value", at.value, &[&lab.name]));
     }
-    let traffic = map.get("traffic").map_or(Some(Traffic::SMALL), |node| traffic(node, problems));
+    let traffic = map.get("traffic").map_or(Some(Traffic::SMALL), |node| traffic(node, lab, problems));
     let overrides = map.get("group").map_or_else(Overrides::default, |node| overrides(node, lab, problems));
     let absent = map.get("absent").map_or_else(Vec::new, |node| absent(node, lab, problems));
     let mut time = |key, range| {
@@ -93,7 +95,7 @@ pub(crate) fn scenario(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
     })
 }
 
-fn traffic(node: &Node, problems: &mut Problems<'_>) -> Option<Traffic> {
+fn traffic(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<Traffic> {
     if !matches!(node.value, crate::yaml::Value::Map(_)) {
         return reader::choice(node, "traffic", &[("small", Traffic::SMALL)], &["default", "imix"], problems)
             .map(|at| at.value);
@@ -111,6 +113,7 @@ fn traffic(node: &Node, problems: &mut Problems<'_>) -> Option<Traffic> {
     let states = map.get("states_percent");
     let states_percent =
         states.map_or(Some(0), |node| reader::number(node, "states_percent", 0..=100, problems).map(|at| at.value));
+    let denied = map.get("denied").map_or(Some(0), |node| denied(node, lab, problems));
     Some(Traffic {
         probes: probes?,
         probe_rate: probe_rate?,
@@ -118,6 +121,43 @@ fn traffic(node: &Node, problems: &mut Problems<'_>) -> Option<Traffic> {
         population_rate: population_rate?,
         young_percent: young_percent?,
         states_percent: states_percent?,
+        denied: denied?,
+    })
+}
+
+/// Flows that the lab's policy must drop, wherever they come from and go to.
+fn denied(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<u32> {
+    let at = reader::number(node, "denied", 0..=1_000, problems)?;
+    if at.value > 0 && denied_flows(lab).any(|flow| lab.group.accepts(&flow)) {
+        let what = format!("the policy of `{}` does not drop UDP to port {}", lab.name, Traffic::DENIED_PORT);
+        let instead = format!(
+            "add `{{from: inside, to: any, protocol: udp, ports: {}, action: drop}}` before the lab's other rules, or \
+             remove `denied`",
+            Traffic::DENIED_PORT
+        );
+        problems.add(at.place, what, instead);
+        return None;
+    }
+    Some(at.value)
+}
+
+/// Flows between corners of what the generator plays.
+fn denied_flows(lab: &Lab) -> impl Iterator<Item = Flow> + '_ {
+    let corners = |side: Option<&GeneratorSide>| -> Vec<Ipv4Addr> {
+        let behind = side.into_iter().flat_map(|side| &side.behind);
+        let on_link = side.into_iter().flat_map(|side| side.on_link.iter().copied());
+        behind.flat_map(|prefix| [prefix.network(), prefix.last()]).chain(on_link).collect()
+    };
+    let servers = corners(lab.generator.get(1));
+    corners(lab.generator.first()).into_iter().flat_map(move |client| {
+        let to = |server: &Ipv4Addr| Flow {
+            protocol: Protocol::UDP,
+            src: client.into(),
+            dst: (*server).into(),
+            src_port: 50_000,
+            dst_port: Traffic::DENIED_PORT,
+        };
+        servers.iter().map(to).collect::<Vec<_>>()
     })
 }
 

@@ -305,7 +305,7 @@ impl Engine for Generator {
                     self.ask(place, now);
                 }
             }
-            Input::Command(Command::Status { id }) => {
+            Input::Command(Command::Status { id } | Command::Audit { id }) => {
                 let status = NodeEvent::Status(Box::new(self.status(id)));
                 self.outputs.push_back(Output::Event(status));
             }

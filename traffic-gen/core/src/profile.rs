@@ -95,6 +95,15 @@ pub fn profile(profile: &Profile) -> Schedule {
         }
         flows.push(FlowSpec { class, kind, forward, first, last: length, rate, shape });
     }
+    // Last, so that whether there are any changes no other flow.
+    for index in 0..traffic.denied {
+        let rate = (traffic.probe_rate / 4).max(1);
+        let first = LEAD_IN + share(interval(rate), index, traffic.denied);
+        let dealt = dealer.flow(Protocol::UDP, false, false);
+        let forward = Flow { dst_port: Traffic::DENIED_PORT, ..dealt };
+        let (class, kind) = (Class::Population, FlowKind::Udp);
+        flows.push(FlowSpec { class, kind, forward, first, last: length, rate, shape: Shape::Steady });
+    }
     Schedule { run, key: key(seed), seed, start, end: length, flows }
 }
 
@@ -253,7 +262,7 @@ mod tests {
             states_percent in 0u32..101, event in 0u64..30_000_000_000, length in 20u8..31,
         ) {
             let mut wanted = small(seed);
-            wanted.traffic = Traffic { probes, probe_rate: 100, population, population_rate: 2, young_percent, states_percent };
+            wanted.traffic = Traffic { probes, probe_rate: 100, population, population_rate: 2, young_percent, states_percent, denied: probes / 2 };
             wanted.event = event;
             wanted.clients.behind[0].length = length;
             let schedule = profile(&wanted);

@@ -106,8 +106,15 @@ fn netns_everything_comes_back_through_a_kernel_router() {
 
 #[test]
 fn netns_sigterm_ends_it_with_what_there_is() {
-    let traffic =
-        Traffic { probes: 4, probe_rate: 100, population: 0, population_rate: 1, young_percent: 0, states_percent: 0 };
+    let traffic = Traffic {
+        probes: 4,
+        probe_rate: 100,
+        population: 0,
+        population_rate: 1,
+        young_percent: 0,
+        states_percent: 0,
+        denied: 0,
+    };
     let Some((report, _)) = run(&config(600_000_000_000, traffic), "2") else { return };
     assert!(report.sent > 0 && report.tcp.is_empty());
 }

@@ -15,6 +15,12 @@ pub enum Command {
         /// Chosen by the asker.
         id: u64,
     },
+    /// As [`Command::Status`], with what only a walk over all its tables tells (tests; the control socket does not take it:
+    /// a large table would keep a member from its heartbeats).
+    Audit {
+        /// Chosen by the asker.
+        id: u64,
+    },
     /// Give the buckets away and leave (members).
     Drain,
     /// New settings, JSON of the engine's own type. Engines without such settings ignore it.

@@ -244,7 +244,7 @@ impl Engine for Wire {
                     self.outputs.push_back(Output::Event(NodeEvent::Ready));
                 }
             }
-            Input::Command(Command::Status { id }) => {
+            Input::Command(Command::Status { id } | Command::Audit { id }) => {
                 let status = Box::new(self.status(id));
                 self.outputs.push_back(Output::Event(NodeEvent::Status(status)));
             }

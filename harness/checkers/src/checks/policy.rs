@@ -1,8 +1,6 @@
 //! S18: what the policy denies is never forwarded, in failover neither.
 
-use scalebed_frame::Flow;
 use scalebed_record::Verdict;
-use scalebed_topologies::lab::Rule;
 
 use super::Said;
 use crate::Checker;
@@ -17,25 +15,29 @@ impl Checker for Denied {
     }
 
     fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
-        let rules = &evidence.lab().group.rules;
-        let denied: Vec<usize> =
-            evidence.flows().filter(|(_, spec)| !accepts(rules, &spec.forward)).map(|(flow, _)| flow).collect();
-        if denied.is_empty() {
-            return Vec::new();
-        }
-        let mut wrong = Vec::new();
-        for &flow in &denied {
-            let passed = (0u32..).zip(evidence.journeys(flow, 0)).find(|(_, journey)| journey.delivered != 0);
-            if let Some((sequence, _)) = passed {
-                wrong.push(evidence.path(flow, 0, sequence));
+        let (mut flows, mut offered, mut wrong) = (0, 0, Vec::new());
+        for flow in evidence.denied() {
+            flows += 1;
+            let sent = evidence.journeys(flow, 0).iter().filter(|journey| journey.offered != 0).count();
+            offered += sent;
+            // An answer to what was never forwarded is as bad.
+            for side in 0..2 {
+                let passed = (0u32..).zip(evidence.journeys(flow, side)).find(|(_, journey)| journey.delivered != 0);
+                if let Some((sequence, _)) = passed {
+                    wrong.push(evidence.path(flow, side, sequence));
+                }
             }
         }
-        let value = format!("{} denied flows", denied.len());
-        vec![Said::of("s18-denied-is-never-forwarded", "0 packets").value(value).fail_if(wrong).done()]
+        if flows == 0 {
+            return Vec::new();
+        }
+        let nothing = (offered == 0).then(|| "nothing was sent that the policy denies".to_owned());
+        vec![
+            Said::of("s18-denied-is-never-forwarded", "0 packets")
+                .value(format!("{offered} packets of {flows} flows offered"))
+                .fail_if(wrong)
+                .invalid_if(nothing)
+                .done(),
+        ]
     }
-}
-
-/// The first match decides; no match drops.
-fn accepts(rules: &[Rule], flow: &Flow) -> bool {
-    rules.iter().find(|rule| rule.matches(flow)).is_some_and(|rule| rule.accept)
 }

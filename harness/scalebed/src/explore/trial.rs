@@ -1,11 +1,11 @@
 //! One case in virtual time, judged by invariants.
 
 use scalebed_cluster::Ablations;
-use scalebed_frame::DistributionMode;
+use scalebed_frame::{DistributionMode, Protocol};
 use scalebed_record::{Fact, History, Verdict};
 use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{Fault, Full, Kind};
-use scalebed_topologies::lab::NodeKind;
+use scalebed_topologies::lab::{NodeKind, Rule};
 use scalebed_topologies::scenario::{Expect, Overrides, Scenario, Traffic};
 
 use super::cases::Case;
@@ -14,8 +14,15 @@ use crate::exit::Failure;
 use crate::world::sim::Sim;
 
 /// Little traffic, of every kind: what is looked for is in the agreement and in who processes what.
-const TRAFFIC: Traffic =
-    Traffic { probes: 12, probe_rate: 50, population: 120, population_rate: 2, young_percent: 30, states_percent: 0 };
+const TRAFFIC: Traffic = Traffic {
+    probes: 12,
+    probe_rate: 50,
+    population: 120,
+    population_rate: 2,
+    young_percent: 30,
+    states_percent: 0,
+    denied: 4,
+};
 /// So long after the last fault: the bound of the liveness invariants, and a quiet tail of 2 s.
 const SETTLE_MS: u64 = 6_000;
 /// Connections are synced early: old and young ones are there when the first fault comes.
@@ -71,6 +78,10 @@ fn prepared(lab: &Lab, case: &Case) -> Lab {
     let mut lab =
         lab.with(&Overrides { sync_delay_ms: Some(SYNC_DELAY_MS), distribution: general, ..Overrides::default() });
     lab.group.quirks = case.quirks;
+    // Whatever the lab's policy: some flows are denied.
+    let (port, udp) = (Traffic::DENIED_PORT, Some(Protocol::UDP.0));
+    let denies = Rule { src: None, dst: None, protocol: udp, dst_ports: Some((port, port)), accept: false };
+    lab.group.rules.insert(0, denies);
     match case.full {
         None => {}
         Some(Full::Connections) => lab.group.limits.connections = FEW_CONNECTIONS,

@@ -123,7 +123,7 @@ impl Sim {
         let running = |node: &usize| !matches!(self.lab.nodes[*node].kind, NodeKind::Host(_) | NodeKind::Generator);
         let nodes: Vec<usize> = (0..self.lab.nodes.len()).filter(running).collect();
         for node in nodes {
-            self.fabric.command(NodeIndex(node), Command::Status { id: 1 });
+            self.fabric.command(NodeIndex(node), Command::Audit { id: 1 });
         }
         let at = self.fabric.now() + SLICE;
         self.fabric.run_until(at);
