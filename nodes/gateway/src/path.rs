@@ -1,5 +1,7 @@
 //! Whose a packet is, and what its connection makes of it.
 
+use std::time::Duration;
+
 use scalebed_frame::rewrite::{self, End};
 use scalebed_frame::sync::{Item, Version};
 use scalebed_frame::view::Transport;
@@ -14,6 +16,9 @@ use crate::rulebase;
 use crate::table::{Connection, Id, Tellings};
 use crate::tracking::{Event, Track, Verdict, Way};
 use crate::waiting::For;
+
+/// A packet that took longer was not overtaken by what sync told meanwhile: it is late.
+const OVERTAKEN: Duration = Duration::from_millis(500);
 
 /// What is known of a packet that entered at the pivot, for its decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +90,9 @@ impl Gateway {
         }
         let (owner, life, bucket) = (connection.owner, connection.life, connection.bucket);
         if self.view.admits(owner, life) && owner != self.view.id {
-            if packet.arrival == Arrival::Corrected(owner) {
+            // What it sent on before it became the owner may come after the copy that says that it is.
+            let settled = self.now.since(connection.refresh) >= OVERTAKEN;
+            if packet.arrival == Arrival::Corrected(owner) && settled {
                 // The owner itself does not know it any more: the copy is stale.
                 self.counters.one(Count::StaleCopies);
                 self.forget(id);

@@ -37,7 +37,7 @@ pub(crate) struct Connection {
     pub(crate) track: Track,
     pub(crate) born: Instant,
     pub(crate) expires: Instant,
-    /// When those who were told must hear of it again, lest their copies expire first.
+    /// When those who were told must hear of it again, lest their copies expire first. Of a copy: when it came.
     pub(crate) refresh: Instant,
     /// Who has a copy, as far as the owner knows.
     pub(crate) told: Tellings,
@@ -86,7 +86,7 @@ impl Connection {
             track: Track { state: entry.state, closing: None },
             born: Instant(now.0.saturating_sub(age)),
             expires,
-            refresh: expires,
+            refresh: now,
             told: Tellings::default(),
         }
     }
