@@ -98,6 +98,9 @@ macro_rules! scenarios {
 scenarios! {
     sim_maestro_steady netns_maestro_steady "maestro/steady";
     sim_maestro_member_kill timing_maestro_member_kill "maestro/member-kill";
+    sim_maestro_hosts_kill netns_maestro_hosts_kill "maestro/hosts-kill";
+    sim_elasticxl_hosts_kill netns_elasticxl_hosts_kill "elasticxl/hosts-kill";
+    sim_elasticxl_hosts_pivot_kill netns_elasticxl_hosts_pivot_kill "elasticxl/hosts-pivot-kill";
     sim_maestro_smo_kill timing_maestro_smo_kill "maestro/smo-kill";
     sim_maestro_hang_5_units netns_maestro_hang_5_units "maestro/hang-5-units";
     sim_maestro_hang_1_unit netns_maestro_hang_1_unit "maestro/hang-1-unit";

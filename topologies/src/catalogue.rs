@@ -12,11 +12,13 @@ const LABS: [(&str, &str); 3] = [
 ];
 
 /// Shipped scenarios: name and text.
-const SCENARIOS: [(&str, &str); 29] = [
+const SCENARIOS: [(&str, &str); 32] = [
     ("elasticxl/data-cable-down", include_str!("../scenarios/elasticxl/data-cable-down.yaml")),
     ("elasticxl/general-hide-nat", include_str!("../scenarios/elasticxl/general-hide-nat.yaml")),
     ("elasticxl/hang-1-unit", include_str!("../scenarios/elasticxl/hang-1-unit.yaml")),
     ("elasticxl/hang-5-units", include_str!("../scenarios/elasticxl/hang-5-units.yaml")),
+    ("elasticxl/hosts-kill", include_str!("../scenarios/elasticxl/hosts-kill.yaml")),
+    ("elasticxl/hosts-pivot-kill", include_str!("../scenarios/elasticxl/hosts-pivot-kill.yaml")),
     ("elasticxl/member-kill", include_str!("../scenarios/elasticxl/member-kill.yaml")),
     ("elasticxl/pivot-kill", include_str!("../scenarios/elasticxl/pivot-kill.yaml")),
     ("elasticxl/scale-out", include_str!("../scenarios/elasticxl/scale-out.yaml")),
@@ -34,6 +36,7 @@ const SCENARIOS: [(&str, &str); 29] = [
     ("maestro/general-hide-nat", include_str!("../scenarios/maestro/general-hide-nat.yaml")),
     ("maestro/hang-1-unit", include_str!("../scenarios/maestro/hang-1-unit.yaml")),
     ("maestro/hang-5-units", include_str!("../scenarios/maestro/hang-5-units.yaml")),
+    ("maestro/hosts-kill", include_str!("../scenarios/maestro/hosts-kill.yaml")),
     ("maestro/member-kill", include_str!("../scenarios/maestro/member-kill.yaml")),
     ("maestro/mho-power-off", include_str!("../scenarios/maestro/mho-power-off.yaml")),
     ("maestro/pair-cable-down", include_str!("../scenarios/maestro/pair-cable-down.yaml")),

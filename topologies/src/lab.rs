@@ -62,6 +62,9 @@ pub struct Lab {
     pub bond: Option<Bond>,
     /// What the generator stands for, side by side: the inside first, the outside second.
     pub generator: Vec<GeneratorSide>,
+    /// Members that are cabled and do not run from the start, in order of id.
+    #[serde(default)]
+    pub absent: Vec<MemberId>,
     /// Cables that are impaired from the start, for as long as the lab is there.
     #[serde(default)]
     pub impairments: Vec<CableFault>,

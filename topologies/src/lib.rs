@@ -32,7 +32,8 @@ pub fn load_lab(name: &str, text: &str) -> Result<Lab, Error> {
     let lab = yaml::parse(text, &mut problems).and_then(|root| {
         let spec = spec::lab(&root, &mut problems)?;
         let mut lab = resolve::lab(&spec, &mut problems)?;
-        // Cables have names only now.
+        // Cables and members have names only now.
+        lab.absent = spec::absent(&root, &lab, &mut problems);
         lab.impairments = spec::impairments(&root, &lab, &mut problems);
         Some(lab)
     });

@@ -43,6 +43,7 @@ pub(crate) fn lab(spec: &LabSpec, problems: &mut Problems<'_>) -> Option<Lab> {
         emulated: emulated::list(spec, &platform),
         platform: platform.name.clone(),
         bond,
+        absent: Vec::new(),
         impairments: Vec::new(),
     };
     build::cabling(spec, &platform, &mut lab, problems);

@@ -3,6 +3,7 @@
 use scalebed_frame::{DistributionMode, MemberId, MhoId};
 use serde::{Deserialize, Serialize};
 
+use crate::Lab;
 use crate::fault::{Impairment, Kind};
 
 /// A validated scenario.
@@ -30,6 +31,37 @@ pub struct Scenario {
     pub expect: Expect,
     /// Also run kernel TCP transfers through the cluster.
     pub kernel_transfers: bool,
+    /// What hosts do all the while.
+    #[serde(default)]
+    pub hosts: Vec<HostTask>,
+}
+
+/// What a host inside does with one outside from the baseline on, through all events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostTask {
+    /// One long download.
+    Download,
+    /// Ten short ones a second, each a connection of its own.
+    Requests,
+    /// A connection on which a line goes and comes back at the beginning and at the end, and nothing between.
+    Session,
+}
+
+impl HostTask {
+    /// All, by word.
+    pub const ALL: [(&str, Self); 3] =
+        [("download", Self::Download), ("requests", Self::Requests), ("session", Self::Session)];
+
+    /// Its word in scenarios and reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Requests => "requests",
+            Self::Session => "session",
+        }
+    }
 }
 
 impl Scenario {
@@ -40,19 +72,20 @@ impl Scenario {
 
     /// Nothing happens, for ever: what a lab that is used by hand begins with.
     #[must_use]
-    pub fn idle(lab: &str) -> Self {
+    pub fn idle(lab: &Lab) -> Self {
         Self {
             name: "live".to_owned(),
             about: "A lab that is used by hand.".to_owned(),
-            lab: lab.to_owned(),
+            lab: lab.name.clone(),
             overrides: Overrides::default(),
-            absent: Vec::new(),
+            absent: lab.absent.clone(),
             traffic: Traffic::SMALL,
             baseline_ms: 0,
             settle_ms: 0,
             events: Vec::new(),
             expect: Expect::default(),
             kernel_transfers: false,
+            hosts: Vec::new(),
         }
     }
 }
@@ -130,6 +163,16 @@ impl Event {
             Action::Fault(fault) => Some(fault),
             _ => None,
         }
+    }
+
+    /// Is it done to whoever carries the hosts' long connections?
+    #[must_use]
+    pub const fn is_at_hosts_owner(&self) -> bool {
+        use Action::{Hang, Kill, PowerOff, Start};
+        let (Kill(target) | PowerOff(target) | Hang { target, .. } | Start(target)) = &self.action else {
+            return false;
+        };
+        matches!(target, Target::HostsOwner)
     }
 
     /// When what it broke is mended, ms on the phase clock; of what stands until another event mends it: when it begins.
@@ -213,6 +256,8 @@ pub enum Target {
     Smo,
     /// Whoever an earlier event of this scenario hit.
     LastVictim,
+    /// The member that carries the hosts' long connections then, as cables show it.
+    HostsOwner,
 }
 
 /// Outcome class, declared before the run.

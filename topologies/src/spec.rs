@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use scalebed_frame::DistributionMode;
+use scalebed_frame::{DistributionMode, MemberId};
 
 use crate::error::{Place, Problems};
 use crate::lab::{Architecture, HashField, Lab, NetworkRole, PivotForward, Prefix, Redeal, Sticky};
@@ -64,6 +64,7 @@ const LAB: Shape = Shape {
         "group",
         "generator",
         "sites",
+        "absent",
         "impairments",
     ],
     later: &["groups", "cables", "static_nat", "devices", "baseline"],
@@ -102,6 +103,12 @@ pub(crate) fn lab(root: &Node, problems: &mut Problems<'_>) -> Option<LabSpec> {
         generator: generator?,
         generator_at: map.place("generator"),
     })
+}
+
+/// The members that a lab's tree says do not run from the start. What else is wrong there was said by [`lab`].
+pub(crate) fn absent(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Vec<MemberId> {
+    let Some(map) = fields(root, &LAB, &mut Problems::of("")) else { return Vec::new() };
+    map.get("absent").map_or_else(Vec::new, |node| scenario::absent(node, lab, problems))
 }
 
 /// The cables that a lab's tree says are impaired from the start. What else is wrong there was said by [`lab`].

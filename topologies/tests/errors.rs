@@ -177,6 +177,9 @@ fn mistakes_in_scenarios() {
             ("another lab", "lab: maestro-single-site", "lab: elasticxl-single-site"),
             ("not a share", "moved_share: 1/4", "moved_share: 25%"),
             ("a key misspelt", "baseline:", "base_line:"),
+            ("an unknown task of hosts", "traffic: small", "traffic: small\nhosts: [upload]"),
+            ("a task of hosts twice", "traffic: small", "traffic: small\nhosts: [session, session]"),
+            ("the owner of nothing", "kill: {member: 1_03}", "kill: hosts-owner"),
             (
                 "denied flows that nothing denies",
                 "traffic: small",
@@ -224,6 +227,8 @@ fn mistakes_in_faults_of_cables() {
     let of_lab = lab_messages(
         "elasticxl-single-site",
         &[
+            ("every member absent", "name: ela", "absent: [1_01, 1_02, 1_03]\nname: ela"),
+            ("no such member absent", "name: ela", "absent: [1_09]\nname: ela"),
             (
                 "a lab's cable that is not there",
                 "name: ela",

@@ -10,6 +10,7 @@ mod convergence;
 mod distribution;
 mod fence;
 mod forwarding;
+mod hosts;
 mod ledger;
 mod loss;
 pub(crate) mod matrices;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(convergence::Bar),
         Box::new(survival::Survival),
         Box::new(transfers::Transfers),
+        Box::new(hosts::Hosts),
         Box::new(nat::Nat),
         Box::new(matrices::Disruption),
         Box::new(agreement::Generations),

@@ -7,13 +7,14 @@ use scalebed_record::history::Heard;
 use scalebed_record::traffic::TcpReport;
 use scalebed_record::{Entry, Fact, Outcome, Shape, Verdict};
 use scalebed_topologies::fault;
-use scalebed_topologies::scenario::{Action, CableFault};
+use scalebed_topologies::scenario::{Action, CableFault, HostTask};
 
 use crate::Judgement;
 use crate::evidence::MS;
 
 mod cluster;
 mod explored;
+mod hosts;
 mod owners;
 mod tester;
 mod units;
@@ -89,6 +90,7 @@ fn every_checker_says_something() {
         let mut run = run(name, Mutant::None);
         run.lab.group.rules.retain(|rule| !rule.accept);
         run.scenario.kernel_transfers = true;
+        run.scenario.hosts = vec![HostTask::Session];
         if let Some(event) = run.scenario.events.last_mut() {
             event.action =
                 Action::Fault(CableFault { cables: vec![0], kinds: vec![fault::Kind::Unplug], for_ms: 1_000 });

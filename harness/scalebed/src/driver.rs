@@ -13,7 +13,7 @@ use scalebed_topologies::scenario::{Action, Event, Scenario, Target};
 use scalebed_topologies::{Fault, Lab};
 
 use crate::exit::{self, Failure};
-use crate::world::{Done, Evidence, Told, Woken, World};
+use crate::world::{Done, Evidence, HostPlan, Told, Woken, World};
 use crate::{nodes, traffic, translate};
 
 mod faults;
@@ -28,6 +28,8 @@ const BOOT_LIMIT: u64 = 20_000 * MS;
 const LEAD: u64 = 1_000 * MS;
 /// First packets, neighbour resolution and connection set-up, before the phase clock starts.
 pub const WARM_UP: u64 = 1_000 * MS;
+/// From when hosts are told what to do to when they begin.
+const HOSTS_LEAD: u64 = 100 * MS;
 /// After the last packet is due: what is under way arrives, what is late is told from what is lost.
 const DRAIN: u64 = 2_000 * MS;
 
@@ -208,11 +210,19 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
                 self.record(fact);
             }
         }
+        if !self.scenario.hosts.is_empty() {
+            let from = self.world.now() + HOSTS_LEAD;
+            self.world.begin_hosts(&HostPlan { tasks: self.scenario.hosts.clone(), from, until: end })?;
+        }
         self.events(clock, progress)?;
         self.phase("settle", progress);
         self.pass(end)?;
         self.phase("drain", progress);
-        self.pass(end + DRAIN)
+        self.pass(end + DRAIN)?;
+        for fact in self.world.end_hosts()? {
+            self.record(fact);
+        }
+        Ok(())
     }
 
     /// Length of the schedule after the warm-up.
@@ -379,6 +389,7 @@ impl<'a, W: World + ?Sized> Driver<'a, W> {
             Target::Mho(mho) => by_id(mho.into()),
             Target::Smo => self.states.iter().position(|state| state.smo),
             Target::LastVictim => self.last_victim,
+            Target::HostsOwner => self.world.hosts_owner(),
         };
         found.ok_or_else(|| Failure::new(exit::BUG, format!("nobody is {target:?} now")).into())
     }

@@ -114,6 +114,8 @@ pub enum Fact {
         /// If it failed, how.
         error: Option<String>,
     },
+    /// What a host did through the cluster while the scenario ran.
+    Host(HostRun),
     /// A node's own account of itself at the end: annotates, never proves.
     Counters {
         /// The node's name.
@@ -125,6 +127,32 @@ pub enum Fact {
     },
     /// A remark for the report.
     Note(String),
+}
+
+/// A TCP conversation of two hosts. Times in ns of the run's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostRun {
+    /// `download`, `requests` or `session`.
+    pub task: String,
+    /// The server's name.
+    pub from: String,
+    /// The client's name.
+    pub to: String,
+    /// The server's port.
+    pub port: u16,
+    /// When the client began.
+    pub began: u64,
+    /// When the last byte came.
+    pub ended: u64,
+    /// Bytes that the client got.
+    pub bytes: u64,
+    /// All bytes came, each the right one.
+    pub intact: bool,
+    /// The longest time in which nothing came.
+    pub gap: u64,
+    /// If it failed, how.
+    pub error: Option<String>,
 }
 
 /// What a node declared, without node code: the judge's own words.

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use scalebed_frame::{Flow, MemberId, MhoId, Protocol};
 
 use crate::error::{Problems, quoted, suggestion};
-use crate::lab::{Architecture, GeneratorSide, Lab};
+use crate::lab::{self, Architecture, GeneratorSide, Lab, NetworkRole, NodeKind};
 use crate::reader::{self, At, Shape, fields};
-use crate::scenario::{Expect, Overrides, Scenario, Share, Traffic};
+use crate::scenario::{Event, Expect, HostTask, Overrides, Scenario, Share, Traffic};
 use crate::spec::{self, DISTRIBUTIONS};
 use crate::yaml::Node;
 
@@ -31,6 +31,7 @@ const SCENARIO: Shape = Shape {
         "events",
         "expect",
         "kernel_transfers",
+        "hosts",
     ],
     later: &["requires", "seed", "cloning"],
 };
@@ -66,7 +67,7 @@ pub(crate) fn scenario(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
     }
     let traffic = map.get("traffic").map_or(Some(Traffic::SMALL), |node| traffic(node, lab, problems));
     let overrides = map.get("group").map_or_else(Overrides::default, |node| overrides(node, lab, problems));
-    let absent = map.get("absent").map_or_else(Vec::new, |node| absent(node, lab, problems));
+    let absent = map.get("absent").map_or_else(|| lab.absent.clone(), |node| absent(node, lab, problems));
     let mut time = |key, range| {
         let node = map.require(key, problems)?;
         reader::millis(node, key, range, problems)
@@ -80,6 +81,11 @@ pub(crate) fn scenario(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
     }
     let transfers = map.get("kernel_transfers");
     let kernel_transfers = transfers.map_or(Some(false), |node| reader::switch(node, "kernel_transfers", problems));
+    let hosts = map.get("hosts").map_or_else(Vec::new, |node| hosts(node, lab, problems));
+    if hosts.iter().all(|task| *task == HostTask::Requests) && events.iter().any(Event::is_at_hosts_owner) {
+        let what = "`hosts-owner` is who carries a long connection of hosts, and there is none";
+        problems.add(map.place("events"), what, "add `hosts: [download]`");
+    }
     Some(Scenario {
         name: name?,
         about: about?,
@@ -92,6 +98,7 @@ pub(crate) fn scenario(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
         events,
         expect,
         kernel_transfers: kernel_transfers?,
+        hosts,
     })
 }
 
@@ -123,6 +130,26 @@ fn traffic(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<Traffi
         states_percent: states_percent?,
         denied: denied?,
     })
+}
+
+fn hosts(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Vec<HostTask> {
+    let mut tasks = Vec::new();
+    for item in reader::list(node, "hosts", problems) {
+        let Some(at) = reader::choice(item, "hosts", &HostTask::ALL, &[], problems) else { continue };
+        if tasks.contains(&at.value) {
+            problems.add(at.place, format!("`{}` is named twice", at.value.word()), "name it once");
+        } else {
+            tasks.push(at.value);
+        }
+    }
+    let is_on = |node: &lab::Node, id| matches!(&node.kind, NodeKind::Host(host) if host.network == id);
+    let on = |role| lab.role(role).is_some_and(|network| lab.nodes.iter().any(|node| is_on(node, network.id)));
+    for (role, word) in [(NetworkRole::Inside, "inside"), (NetworkRole::Outside, "outside")] {
+        if !on(role) {
+            problems.add(node.place, format!("`{}` has no host {word}", lab.name), format!("add a host to `{word}`"));
+        }
+    }
+    tasks
 }
 
 /// Flows that the lab's policy must drop, wherever they come from and go to.
@@ -183,7 +210,8 @@ fn overrides(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Overrides {
     }
 }
 
-fn absent(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Vec<MemberId> {
+/// Members that do not run from the start, those of the lab among them.
+pub(crate) fn absent(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Vec<MemberId> {
     let mut found: Vec<MemberId> = Vec::new();
     for item in reader::list(node, "absent", problems) {
         let Some(at) = member(item, lab, problems) else { continue };
@@ -193,7 +221,9 @@ fn absent(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Vec<MemberId> 
             found.push(at.value);
         }
     }
+    found.extend(&lab.absent);
     found.sort();
+    found.dedup();
     if found.len() == lab.members().len() {
         problems.add(node.place, "every member is absent", "leave at least one to start with");
     }

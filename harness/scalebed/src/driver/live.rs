@@ -15,6 +15,8 @@ pub struct Live<'a, W: World + ?Sized> {
     driver: Driver<'a, W>,
     /// Indexes of the driver's faults that are not healed.
     broken: BTreeSet<usize>,
+    /// Members that the lab's file leaves out now.
+    absent: BTreeSet<usize>,
 }
 
 impl<'a, W: World + ?Sized> Live<'a, W> {
@@ -25,7 +27,8 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
     pub fn boot(world: &'a mut W, lab: &'a Lab, scenario: &'a Scenario, settings: Settings) -> Result<Self, Failure> {
         let mut driver = Driver::new(world, lab, scenario, settings);
         driver.boot()?;
-        Ok(Self { driver, broken: BTreeSet::new() })
+        let absent = (0..lab.nodes.len()).filter(|node| driver.absent(*node)).collect();
+        Ok(Self { driver, broken: BTreeSet::new(), absent })
     }
 
     /// The world that it runs in.
@@ -48,10 +51,41 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         std::mem::take(&mut self.driver.history.entries)
     }
 
-    /// `running`, `hung`, `dead`; none for what runs no process of ours.
+    /// Lets members come and go, by name.
+    ///
+    /// # Errors
+    /// [`exit::USAGE`]: one that is to go is broken; then nothing is done.
+    pub fn change(&mut self, come: &[String], go: &[String]) -> Result<(), Failure> {
+        let nodes = |names: &[String]| -> Vec<usize> {
+            names.iter().filter_map(|name| self.driver.lab.node(name)).map(|(node, _)| node).collect()
+        };
+        let (come, go) = (nodes(come), nodes(go));
+        if let Some(node) = go.iter().find(|node| self.process(**node) != Some("running")) {
+            let name = &self.driver.lab.nodes[*node].name;
+            let text = format!("{name} is {}: heal it first", self.process(*node).unwrap_or("not there"));
+            return Err(Failure::new(exit::USAGE, text));
+        }
+        for node in come {
+            self.driver.start(node)?;
+            self.absent.remove(&node);
+        }
+        for node in go {
+            let done = self.driver.world.power_off(node)?;
+            self.driver.forget(node);
+            let text = format!("switch {} off", self.driver.lab.nodes[node].name);
+            self.driver.operation(None, text, node, done);
+            self.absent.insert(node);
+        }
+        Ok(())
+    }
+
+    /// `running`, `hung`, `dead`, `absent`; none for what runs no process of ours.
     #[must_use]
     pub fn process(&self, node: usize) -> Option<&'static str> {
         let state = &self.driver.states[node];
+        if self.absent.contains(&node) {
+            return Some("absent");
+        }
         match (state.starts, state.running, state.hung) {
             (0, ..) => None,
             (_, true, true) => Some("hung"),
@@ -98,9 +132,11 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         }
         if kind.reach() == Reach::Process
             && let Some((node, _)) = lab.node(target)
-            && let Some(state @ ("dead" | "hung")) = self.process(node)
+            && let Some(state @ ("dead" | "hung" | "absent")) = self.process(node)
         {
-            return Err(Failure::new(exit::USAGE, format!("{target} is {state}: heal it first")));
+            let instead =
+                if state == "absent" { "take it out of the lab's `absent`, and `up` again" } else { "heal it first" };
+            return Err(Failure::new(exit::USAGE, format!("{target} is {state}: {instead}")));
         }
         let index = self.push(kind, target);
         let outcome = self.driver.inject(index);

@@ -69,6 +69,7 @@ fn scenario(lab: &Lab, faults: &[Fault]) -> Scenario {
         events: Vec::new(),
         expect: Expect::default(),
         kernel_transfers: false,
+        hosts: Vec::new(),
     }
 }
 

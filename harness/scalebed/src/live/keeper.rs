@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::commands::Build;
 use super::place::{self, Claim};
 use super::protocol::{Answer, LabStatus, NodeStatus, Request, SeenFlow, SeenPlace};
+use super::update::Change;
 use crate::driver::live::Live;
 use crate::driver::{Settings, bent_by};
 use crate::exit::{self, Failure};
@@ -94,7 +95,7 @@ fn serve(
 ) -> Result<Option<UnixStream>, Failure> {
     let broke = |error: io::Error| Failure::new(exit::BUG, format!("keeper: {error}"));
     let began = world.now();
-    let idle = Scenario::idle(&order.lab.name);
+    let idle = Scenario::idle(order.lab);
     let live = Live::boot(world, order.lab, &idle, Settings::default())?;
     let listener = UnixListener::bind(place::socket(order.name)).map_err(broke)?;
     listener.set_nonblocking(true).map_err(broke)?;
@@ -102,6 +103,7 @@ fn serve(
     let mut keeper = Keeper {
         order,
         live,
+        up: order.lab.clone(),
         began,
         since: rundir::utc(),
         history,
@@ -134,6 +136,8 @@ fn serve(
 struct Keeper<'a> {
     order: &'a Order<'a>,
     live: Live<'a, Netns>,
+    /// The lab, with those absent who are now.
+    up: Lab,
     /// By the world's clock, ns.
     began: u64,
     since: String,
@@ -194,6 +198,10 @@ impl Keeper<'_> {
                 let outcome = self.live.heal(target.as_deref());
                 write_line(&mut stream, &Answer::of(outcome))
             }
+            Request::Update { text } => {
+                let outcome = self.update(&text);
+                write_line(&mut stream, &Answer::of(outcome.map(|()| true)))
+            }
             Request::Seen { flow } => {
                 let seen = self.seen(&flow);
                 write_line(&mut stream, &Answer::Done(seen))
@@ -239,6 +247,18 @@ impl Keeper<'_> {
             broken: self.live.broken(),
             nodes,
         }
+    }
+
+    /// Starts and switches off whom another text of the lab's file lets come and go.
+    fn update(&mut self, text: &str) -> Result<(), Failure> {
+        let file = self.order.folder.join("lab.yaml");
+        let new = scalebed_topologies::load_lab("lab.yaml", text)
+            .map_err(|error| Failure::new(exit::BAD_FILE, error.to_string()))?;
+        let change = Change::between(&self.up, &new)?;
+        self.live.change(&change.come, &change.go)?;
+        std::fs::write(&file, text).map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", file.display())))?;
+        self.up = new;
+        Ok(())
     }
 
     fn enter(&mut self, node: &str, stream: &mut UnixStream) -> io::Result<()> {

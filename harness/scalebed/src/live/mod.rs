@@ -9,3 +9,4 @@ mod place;
 mod protocol;
 mod show;
 mod up;
+mod update;

@@ -139,12 +139,12 @@ impl Place {
     }
 }
 
-/// Is there room for a lab of this name?
+/// The lab of this name, if it is up.
 ///
 /// # Errors
-/// [`exit::USAGE`]: one is up.
-pub fn free(name: &str) -> Result<(), Failure> {
-    if all()?.iter().any(|place| place.up && place.name == name) { Err(is_up(name)) } else { Ok(()) }
+/// The directory of labs cannot be read.
+pub fn up(name: &str) -> Result<Option<Place>, Failure> {
+    Ok(all()?.into_iter().find(|place| place.up && place.name == name))
 }
 
 /// Every lab that is up, and every one whose keeper was killed, in order of name.

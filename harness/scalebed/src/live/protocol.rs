@@ -38,6 +38,11 @@ pub enum Request {
         /// Name of the node or cable.
         target: Option<String>,
     },
+    /// Let members come and go as another text of the lab's file says.
+    Update {
+        /// The text.
+        text: String,
+    },
     /// What taps saw of a flow lately, by both tuples, and the matrix that is in force.
     Seen {
         /// The flow as its client sends it.

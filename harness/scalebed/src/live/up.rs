@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::commands::Build;
 use super::keeper::{self, Order};
-use super::place;
+use super::{place, update};
 use crate::exit::{self, Failure};
 use crate::files;
 use crate::run;
@@ -30,10 +30,10 @@ pub struct Wanted<'a> {
     pub build: Build,
 }
 
-/// Brings a lab up.
+/// Brings a lab up, or changes the one of this name that is up.
 ///
 /// # Errors
-/// [`exit::BAD_FILE`], [`exit::USAGE`] (one of this name is up), [`exit::CAPABILITY`], [`exit::APPLY`].
+/// [`exit::BAD_FILE`], [`exit::USAGE`] (one of this name is up, and differs), [`exit::CAPABILITY`], [`exit::APPLY`].
 pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
     let file = match wanted.lab {
         Some(name) => name.to_owned(),
@@ -45,7 +45,9 @@ pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(exit::CAPABILITY, "a lab needs root for its namespaces and raw sockets: use sudo"));
     }
-    place::free(name)?;
+    if let Some(place) = place::up(name)? {
+        return update::update(&place, &lab, &text);
+    }
     let dir = RunDir::create(wanted.out, name, 0)
         .map_err(|error| Failure::new(exit::USAGE, format!("run directory: {error}")))?;
     keeper::describe(&dir, &lab, &text)?;

@@ -3,7 +3,10 @@
 use scalebed_cable::Settings as CableSettings;
 use scalebed_checkers::observe::{self, ControlWatch};
 use scalebed_engine::NodeEvent;
+use scalebed_frame::{Kind, Protocol};
 use scalebed_record::{History, Observation};
+use scalebed_topologies::Lab;
+use scalebed_topologies::lab::NodeKind;
 use scalebed_traffic::Config as GeneratorConfig;
 
 use crate::exit::Failure;
@@ -12,9 +15,12 @@ use crate::nodes;
 mod apply;
 mod control;
 mod events;
+mod hosts;
 pub mod netns;
 pub mod sim;
 mod transfer;
+
+pub use hosts::HostPlan;
 
 /// Something done to the lab: the clock before and after the call, and what proves that it is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +138,21 @@ pub trait World {
     /// A host could not be entered.
     fn transfer(&mut self) -> Result<Vec<scalebed_record::Fact>, Failure>;
 
+    /// Begins what hosts do while the scenario runs.
+    ///
+    /// # Errors
+    /// A host could not be entered.
+    fn begin_hosts(&mut self, plan: &HostPlan) -> Result<(), Failure>;
+
+    /// Waits for what hosts still do, for a few seconds at most, and tells what came of all of it.
+    ///
+    /// # Errors
+    /// The world broke.
+    fn end_hosts(&mut self) -> Result<Vec<scalebed_record::Fact>, Failure>;
+
+    /// The node that sent the newest packet of the hosts' long conversations which taps saw leaving a member.
+    fn hosts_owner(&self) -> Option<usize>;
+
     /// Stops the taps, reads every counter, and hands the evidence over.
     ///
     /// # Errors
@@ -159,6 +180,20 @@ pub struct Collector {
 }
 
 impl Collector {
+    /// The member that sent the newest packet of the hosts' long conversations. One that is corrected or handed over was
+    /// sent by somebody else.
+    fn hosts_owner(&self, lab: &Lab) -> Option<usize> {
+        self.observations.iter().rev().find_map(|seen| {
+            let flow = seen
+                .flow
+                .filter(|flow| hosts::LONG.iter().any(|port| [flow.src_port, flow.dst_port].contains(port)))?;
+            let sent = flow.protocol == Protocol::TCP && seen.shim.is_none_or(|shim| shim.kind == Kind::Data);
+            // A tap sits where frames arrive; who sent them is at the other end.
+            let node = usize::from(lab.cables.get(usize::from(seen.tap.cable()))?.end(!seen.tap.at_b()).node);
+            (sent && matches!(lab.nodes.get(node)?.kind, NodeKind::Member(_))).then_some(node)
+        })
+    }
+
     /// One frame at one tap.
     pub fn see(&mut self, tap: scalebed_record::TapId, at: u64, length: u32, bytes: &[u8]) {
         let observation = observe::observe(tap, at, length, bytes);

@@ -16,7 +16,8 @@ use scalebed_topologies::lab::{NodeKind, PortRole};
 
 use super::apply::{Namespaces, apply};
 use super::events::Stream;
-use super::{Collector, Done, Evidence, Told, Woken, World, transfer};
+use super::hosts::threads::HostThreads;
+use super::{Collector, Done, Evidence, HostPlan, Told, Woken, World, transfer};
 use crate::exit::{self, Failure};
 use crate::journals;
 use crate::nodes::Config;
@@ -52,6 +53,7 @@ pub struct Netns {
     generator: Option<Process>,
     /// What impaired cables go through.
     wires: Option<Wires>,
+    hosts: Option<HostThreads>,
     signals: Option<SignalFd>,
     told: Vec<Told>,
     stalls: Vec<Entry>,
@@ -129,6 +131,7 @@ impl Netns {
             running: BTreeMap::new(),
             generator: None,
             wires,
+            hosts: None,
             signals,
             told: Vec::new(),
             stalls: Vec::new(),
@@ -431,7 +434,24 @@ impl World for Netns {
         transfer::run(&self.lab, &self.sandbox, &self.namespaces)
     }
 
+    fn begin_hosts(&mut self, plan: &HostPlan) -> Result<(), Failure> {
+        let ends = transfer::ends(&self.lab).ok_or_else(|| broke("the lab has no host on a side"))?;
+        let namespaces = [0, 1].map(|end| self.namespaces[&ends[end].node]);
+        self.hosts = Some(HostThreads::start(&self.sandbox, namespaces, ends, plan)?);
+        Ok(())
+    }
+
+    fn end_hosts(&mut self) -> Result<Vec<Fact>, Failure> {
+        Ok(self.hosts.take().map_or_else(Vec::new, HostThreads::finish))
+    }
+
+    fn hosts_owner(&self) -> Option<usize> {
+        self.collected().hosts_owner(&self.lab)
+    }
+
     fn finish(&mut self) -> Result<Evidence, Failure> {
+        // Of a run that was stopped.
+        self.hosts = None;
         let report = self.generator_report()?;
         let mut evidence = Evidence::default();
         let accounts = self.accounts();

@@ -2,6 +2,7 @@
 //! is made by a small TCP model, and the report says so.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use scalebed_record::{Entry, Fact, TapId};
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{End, NodeKind, PortRole};
 use scalebed_traffic::Generator;
-use scalebed_traffic::host::{Host, HostConfig, Task};
+use scalebed_traffic::host::{Call, Host, HostConfig, Says};
 
-use super::{Collector, Done, Evidence, Told, Woken, World, transfer};
+use super::{Collector, Done, Evidence, HostPlan, Told, Woken, World, hosts, transfer};
 use crate::exit::{self, Failure};
 use crate::nodes::Config;
 
@@ -33,6 +34,8 @@ pub struct Sim {
     fabric: Fabric,
     collector: Rc<RefCell<Collector>>,
     generator: Option<(NodeIndex, Rc<RefCell<Generator>>)>,
+    /// What the hosts do, their names, and the client.
+    hosts: Option<(HostPlan, [String; 2], Rc<RefCell<Host>>)>,
     wrap: Wrap,
     port_down: Duration,
     /// When the generator stands still, from and to: ns after the schedule's start, later made the run's clock.
@@ -63,7 +66,16 @@ impl Sim {
             let tap = TapId::new(u16::try_from(cable.0).unwrap_or(u16::MAX), at_b);
             sink.borrow_mut().see(tap, at.0, u32::try_from(frame.bytes().len()).unwrap_or(u32::MAX), frame.bytes());
         }));
-        Self { lab: lab.clone(), fabric, collector, generator: None, wrap, port_down: PORT_DOWN, stalls: Vec::new() }
+        Self {
+            lab: lab.clone(),
+            fabric,
+            collector,
+            generator: None,
+            hosts: None,
+            wrap,
+            port_down: PORT_DOWN,
+            stalls: Vec::new(),
+        }
     }
 
     /// Whoever is switched off loses all its ports in the same instant: exploration looks for what follows, not for how
@@ -110,12 +122,25 @@ impl Sim {
         Done { before: now, after: now, proof: proof.into() }
     }
 
-    fn host(&self, end: &transfer::End, task: Task) -> Result<HostConfig, Failure> {
-        let port = self.lab.nodes[end.node].ports.first();
-        let (Some(port), Some(network)) = (port, self.lab.network(end.host.network)) else {
-            return Err(Failure::new(exit::BUG, format!("{} is on no network", end.name)));
-        };
-        Ok(HostConfig { mac: port.mac, address: end.host.address, gateway: network.cluster_ip, task })
+    /// Starts a server and a client anew; gives the client, to be looked at.
+    fn run_hosts(
+        &mut self,
+        ends: [&transfer::End; 2],
+        serves: BTreeMap<u16, Says>,
+        calls: Vec<Call>,
+    ) -> Result<Rc<RefCell<Host>>, Failure> {
+        let mut hosts = Vec::new();
+        for (end, serves, calls) in [(ends[0], serves, Vec::new()), (ends[1], BTreeMap::new(), calls)] {
+            let port = self.lab.nodes[end.node].ports.first();
+            let (Some(port), Some(network)) = (port, self.lab.network(end.host.network)) else {
+                return Err(Failure::new(exit::BUG, format!("{} is on no network", end.name)));
+            };
+            let (mac, address, gateway) = (port.mac, end.host.address, network.cluster_ip);
+            let host = Rc::new(RefCell::new(Host::new(HostConfig { mac, address, gateway, serves, calls })));
+            self.fabric.restart(NodeIndex(end.node), Box::new(Shared(Rc::clone(&host))));
+            hosts.push(host);
+        }
+        hosts.pop().ok_or_else(|| Failure::new(exit::BUG, "no host was started"))
     }
 
     /// Counters of every node that runs, by its own word.
@@ -239,30 +264,58 @@ impl World for Sim {
 
     fn transfer(&mut self) -> Result<Vec<Fact>, Failure> {
         let Some([server, client]) = transfer::ends(&self.lab) else { return Ok(vec![transfer::no_hosts()]) };
-        let task = Task::Serve { port: transfer::PORT, bytes: transfer::BYTES };
-        let serving = Host::new(self.host(&server, task)?);
-        let task = Task::Fetch { from: server.host.address, port: transfer::PORT };
-        let fetching = Rc::new(RefCell::new(Host::new(self.host(&client, task)?)));
-        self.fabric.restart(NodeIndex(server.node), Box::new(serving));
-        self.fabric.restart(NodeIndex(client.node), Box::new(Shared(Rc::clone(&fetching))));
+        let serves = BTreeMap::from([(transfer::PORT, Says::Content { bytes: transfer::BYTES, pace: None })]);
+        let (at, to, port) = (self.fabric.now(), server.host.address, transfer::PORT);
+        let fetching = self.run_hosts([&server, &client], serves, vec![Call { at, to, port, says: Says::Nothing }])?;
         let began = self.fabric.now();
         let limit = began + transfer::LIMIT;
-        while self.fabric.now() < limit && !fetching.borrow().fetched().complete {
+        let fetched = || fetching.borrow().fetched(0);
+        while self.fabric.now() < limit && !fetched().is_some_and(|fetched| fetched.complete) {
             let slice = self.fabric.now() + SLICE;
             self.fabric.run_until(slice);
         }
-        let fetched = fetching.borrow().fetched();
-        let error = (!fetched.complete).then_some(if fetched.reset { "it was reset" } else { "it stands still" });
+        let (bytes, intact) = fetched().map_or((0, false), |fetched| (fetched.bytes, fetched.intact));
+        let error = fetched().is_none_or(|fetched| !fetched.complete);
+        let reset = fetched().is_some_and(|fetched| fetched.reset);
+        let error = error.then_some(if reset { "it was reset" } else { "it stands still" });
         let note = "transfers between hosts used the simulation's small TCP, not a kernel's".to_owned();
         let transfer = Fact::Transfer {
             from: server.name,
             to: client.name,
-            bytes: fetched.bytes,
-            intact: fetched.intact && fetched.bytes == transfer::BYTES,
+            bytes,
+            intact: intact && bytes == transfer::BYTES,
             took: self.fabric.now().since(began).as_nanos().try_into().unwrap_or(u64::MAX),
             error: error.map(str::to_owned),
         };
         Ok(vec![Fact::Note(note), transfer])
+    }
+
+    fn begin_hosts(&mut self, plan: &HostPlan) -> Result<(), Failure> {
+        let ends = transfer::ends(&self.lab);
+        let [server, client] = ends.ok_or_else(|| Failure::new(exit::BUG, "the lab has no host on a side"))?;
+        let calling = self.run_hosts([&server, &client], plan.serves(), plan.sim_calls(&server))?;
+        self.hosts = Some((plan.clone(), [server.name, client.name], calling));
+        Ok(())
+    }
+
+    fn end_hosts(&mut self) -> Result<Vec<Fact>, Failure> {
+        let Some((plan, names, calling)) = self.hosts.take() else { return Ok(Vec::new()) };
+        let calls = plan.calls().len();
+        let done = || (0..calls).all(|call| calling.borrow().fetched(call).is_some_and(|fetched| fetched.complete));
+        while self.fabric.now() < Instant(plan.until) + hosts::LATE && !done() {
+            let slice = self.fabric.now() + SLICE;
+            self.fabric.run_until(slice);
+        }
+        let host = calling.borrow();
+        let told = plan.calls().into_iter().enumerate();
+        let mut facts: Vec<Fact> =
+            told.map(|(call, planned)| hosts::fact(&planned, &names, host.fetched(call))).collect();
+        facts.push(Fact::Note("hosts used the simulation's small TCP, not a kernel's".to_owned()));
+        Ok(facts)
+    }
+
+    fn hosts_owner(&self) -> Option<usize> {
+        self.collector.borrow().hosts_owner(&self.lab)
     }
 
     fn finish(&mut self) -> Result<Evidence, Failure> {

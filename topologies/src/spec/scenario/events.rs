@@ -146,12 +146,13 @@ fn role(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<Target> {
     match (text, lab.architecture) {
         ("smo", _) | ("pivot", Architecture::ElasticXl) => Some(Target::Smo),
         ("last-victim", _) => Some(Target::LastVictim),
+        ("hosts-owner", _) => Some(Target::HostsOwner),
         ("pivot", Architecture::Maestro) => {
             problems.add(place, "Maestro has no pivot", "nearest valid value: `smo`");
             None
         }
         _ => {
-            let words = ["smo", "pivot", "last-victim"];
+            let words = ["smo", "pivot", "last-victim", "hosts-owner"];
             let what = format!("unknown target {}", crate::error::quoted(text));
             problems.add(place, what, format!("{}; or `{{member: 1_02}}`", suggestion("value", text, &words)));
             None
@@ -218,7 +219,7 @@ impl Order {
         let id: NodeId = match target {
             Target::Member(member) => member.into(),
             Target::Mho(mho) => mho.into(),
-            Target::Smo => return self.lose_track(),
+            Target::Smo | Target::HostsOwner => return self.lose_track(),
             Target::LastVictim => {
                 if !self.victim {
                     problems.add(place, "nobody was a victim before this event", "name the node");

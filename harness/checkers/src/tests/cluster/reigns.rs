@@ -54,6 +54,7 @@ impl Cluster {
             Target::Member(member) => NodeId::Member(*member),
             Target::Mho(mho) => NodeId::Mho(*mho),
             Target::Smo => NodeId::Member(cluster.members[cluster.reigns.last().unwrap().pivot]),
+            Target::HostsOwner => panic!("no hosts here"),
             Target::LastVictim => NodeId::Member(cluster.members[cluster.out.unwrap().0]),
         };
         let (verb, id) = match action {

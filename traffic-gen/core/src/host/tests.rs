@@ -1,0 +1,111 @@
+//! Two hosts on one cable, each the other's gateway.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use scalebed_fabric::{Fabric, Rules, Settings};
+
+use super::*;
+
+const BYTES: u64 = 300_000;
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 10);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 20);
+const BULK: u16 = 5_001;
+const PACED: u16 = 5_002;
+const ECHO: u16 = 5_004;
+
+struct Shared(Rc<RefCell<Host>>);
+
+impl Engine for Shared {
+    fn handle(&mut self, input: Input, now: Instant) {
+        self.0.borrow_mut().handle(input, now);
+    }
+    fn poll(&mut self) -> Output {
+        self.0.borrow_mut().poll()
+    }
+}
+
+fn call(at_ms: u64, port: u16, says: Says) -> Call {
+    Call { at: Instant::from_millis(at_ms), to: SERVER, port, says }
+}
+
+/// What came of calls by then.
+fn fetch(settings: Settings, calls: Vec<Call>, until_ms: u64) -> Vec<Option<Fetched>> {
+    let mut fabric = Fabric::new(3);
+    let pace = Some(Pace { bytes: 10_000, every: Duration::from_millis(100) });
+    let serves = BTreeMap::from([
+        (BULK, Says::Content { bytes: BYTES, pace: None }),
+        (PACED, Says::Content { bytes: 50_000, pace }),
+        (ECHO, Says::Echo),
+    ]);
+    let all = 0..calls.len();
+    let server = HostConfig { mac: Mac::host(1), address: SERVER, gateway: CLIENT, serves, calls: Vec::new() };
+    let client = HostConfig { mac: Mac::host(2), address: CLIENT, gateway: SERVER, serves: BTreeMap::new(), calls };
+    let client = Rc::new(RefCell::new(Host::new(client)));
+    let nodes = [
+        fabric.add("server", Box::new(Host::new(server)), 1),
+        fabric.add("client", Box::new(Shared(Rc::clone(&client))), 1),
+    ];
+    fabric.connect_with((nodes[0], PortIndex(0)), (nodes[1], PortIndex(0)), settings);
+    nodes.into_iter().for_each(|node| fabric.start(node));
+    fabric.run_until(Instant::from_millis(until_ms));
+    all.map(|call| client.borrow().fetched(call)).collect()
+}
+
+fn whole(fetched: Option<Fetched>, bytes: u64) -> Fetched {
+    let fetched = fetched.expect("a call that was begun");
+    assert!(fetched.intact && fetched.complete && !fetched.reset && fetched.bytes == bytes, "{fetched:?}");
+    fetched
+}
+
+#[test]
+fn a_stream_comes_whole_and_in_order() {
+    let bulk = || vec![call(0, BULK, Says::Nothing)];
+    whole(fetch(Settings::default(), bulk(), 200)[0], BYTES);
+    // Lost segments are sent again until all are there.
+    let lossy = Settings::both_ways(Rules::loss(20_000));
+    whole(fetch(lossy, bulk(), 60_000)[0], BYTES);
+    assert_eq!(fetch(Settings::both_ways(Rules::cut()), bulk(), 1_000)[0], None, "it never finds its gateway");
+}
+
+#[test]
+fn calls_at_a_pace_of_lines_and_many_at_once() {
+    let lines = Says::Lines(vec![Instant::from_millis(20), Instant::from_millis(900)]);
+    let mut calls = vec![call(0, PACED, Says::Nothing), call(10, ECHO, lines)];
+    calls.extend((0..20).map(|index| call(50 + index, BULK, Says::Nothing)));
+    calls.push(call(5_000, BULK, Says::Nothing));
+    let all = fetch(Settings::both_ways(Rules::loss(5_000)), calls, 4_000);
+    let paced = whole(all[0], 50_000);
+    assert!(paced.last.since(paced.began) >= Duration::from_millis(400), "{paced:?}");
+    assert!(paced.gap >= Duration::from_millis(90), "{paced:?}");
+    let session = whole(all[1], 2 * LINE);
+    assert!(session.gap >= Duration::from_millis(800), "{session:?}");
+    all[2..22].iter().for_each(|bulk| {
+        whole(*bulk, BYTES);
+    });
+    assert_eq!(all[22], None, "its time has not come");
+}
+
+#[test]
+fn a_byte_out_of_place_shows() {
+    let mut outputs = VecDeque::new();
+    let flow = Flow { protocol: Protocol::TCP, src: CLIENT.into(), dst: SERVER.into(), src_port: 1, dst_port: BULK };
+    let (mac, gateway, now) = (Mac::host(1), Mac::host(2), Instant(0));
+    let mut here = Here { mac, gateway, flow, now, outputs: &mut outputs };
+    let mut client = Conversation::new(CLIENT, Says::Nothing, now);
+    let tcp = |sequence, flags| Tcp {
+        src_port: BULK,
+        dst_port: 1,
+        sequence,
+        acknowledgement: 0,
+        flags,
+        window: 0,
+        payload: 0,
+    };
+    client.on_tcp(&mut here, &tcp(7, SYN), &[]);
+    client.on_tcp(&mut here, &tcp(8, 0), &[0, 1, 2]);
+    assert!(client.fetched().intact);
+    client.on_tcp(&mut here, &tcp(11, 0), &[3, 5]);
+    assert!(!client.fetched().intact);
+    assert_eq!(client.fetched().bytes, 5);
+}
