@@ -27,6 +27,12 @@ pub fn is_valid(frame: &[u8], l3: usize, ip: &Ip) -> bool {
     none || fold(sum(segment) + pseudo(ip, segment.len())) == 0xffff
 }
 
+/// The checksum of an ICMP message over IPv4 (RFC 792). False also where the packet is cut off, or a piece of one.
+#[must_use]
+pub fn icmp_is_valid(frame: &[u8], ip: &Ip) -> bool {
+    ip.fragment == Fragment::Whole && frame.get(ip.l4..ip.end).is_some_and(|message| fold(sum(message)) == 0xffff)
+}
+
 fn pseudo(ip: &Ip, length: usize) -> u64 {
     let address = |address: IpAddr| match address {
         IpAddr::V4(address) => sum(&address.octets()),

@@ -10,6 +10,7 @@ pub mod control;
 pub mod flow;
 pub mod ids;
 pub mod mac;
+pub mod quote;
 pub mod render;
 pub mod rewrite;
 pub mod shim;
@@ -25,6 +26,7 @@ mod transcripts;
 pub use flow::{Flow, Protocol};
 pub use ids::{Bucket, DistributionMode, Generation, GroupId, Incarnation, MemberId, MhoId, NetworkId, NodeId, SiteId};
 pub use mac::Mac;
+pub use quote::Quote;
 pub use shim::{Kind, Shim};
 pub use view::View;
 

@@ -255,7 +255,7 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn ipv4(frame: &[u8], l3: usize) -> Option<Ip> {
+pub(crate) fn ipv4(frame: &[u8], l3: usize) -> Option<Ip> {
     let first = *frame.get(l3)?;
     let header = usize::from(first & 0x0f) * 4;
     let total = usize::from(be16(frame, l3 + 2)?);
