@@ -27,7 +27,7 @@ named! {
     Reason {
         /// It cannot be read.
         Malformed = "malformed",
-        /// The checksum of its IPv4 header is wrong.
+        /// The checksum of its IPv4 header is wrong, or that of an ICMP error.
         BadChecksum = "bad-checksum",
         /// It is neither IP nor ARP.
         UnknownEthertype = "unknown-ethertype",
@@ -51,17 +51,19 @@ named! {
         NoMatrix = "no-matrix",
         /// A piece of a packet (reassembly is not built).
         Fragment = "fragment",
-        /// IP broadcast or multicast.
+        /// IP broadcast or multicast, or an ICMP error about such a packet.
         Broadcast = "broadcast",
         /// IPv6, or a transport that is not tracked.
         Untracked = "untracked-protocol",
-        /// An ICMP error (they follow connections in a later issue).
+        /// An ICMP error that fits no connection by its form (its quote is cut short, of another protocol, of another error,
+        /// of a packet that did not come from whom the error goes to), or of a kind that nobody forwards (redirect, source
+        /// quench).
         IcmpError = "icmp-error",
         /// For an address of the cluster itself, and not an echo request.
         Local = "local-not-served",
         /// The policy does not accept it.
         Policy = "policy-drop",
-        /// Its source does not live where it entered: answers would leave elsewhere.
+        /// Its source does not live where it entered: answers would leave elsewhere, or it is not whose it says.
         Spoofed = "spoofed-source",
         /// There is no route.
         NoRoute = "no-route",
@@ -109,6 +111,8 @@ named! {
         Consumed = "frames_consumed",
         /// Packets of connections that this member owns, sent on.
         Processed = "processed",
+        /// Of them: ICMP errors about such connections.
+        IcmpErrors = "icmp_errors",
         /// Corrections that came in.
         CorrectedIn = "corrected_in",
         /// Corrections sent.

@@ -3,8 +3,8 @@
 use scalebed_engine::{Frame, Instant};
 use scalebed_frame::control::{self, Body};
 use scalebed_frame::shim::{MAX_HOP, TO_UPLINK};
-use scalebed_frame::view::{Arp, Network, Transport};
-use scalebed_frame::{Kind, Mac, NetworkId, NodeId, Protocol, Shim, View};
+use scalebed_frame::view::{Arp, Network};
+use scalebed_frame::{Kind, Mac, NetworkId, NodeId, Shim, View};
 use scalebed_topologies::lab::PortRole;
 
 use crate::counters::{Count, Fate, Reason};
@@ -77,7 +77,7 @@ impl Gateway {
     /// when the sender says; else it was for an earlier one.
     pub(crate) fn admit(&mut self, packet: Packet) -> Fate {
         let shim = View::parse(packet.frame.bytes()).and_then(|view| view.shim);
-        let bucket = self.bucket(&packet.flow, packet.ip.has_ports(), packet.network);
+        let bucket = self.bucket(&packet.flow, packet.ports, packet.network);
         let dealt = |place: &Place| {
             place.assignment.owner == self.view.id && place.assignment.moved.counter == packet.generation
         };
@@ -173,8 +173,8 @@ impl Gateway {
         if packet.ip.fragment != Fragment::Whole {
             return Fate::Dropped(Reason::Fragment);
         }
-        if matches!(packet.ip.transport, Transport::Icmp { .. }) && packet.flow.protocol == Protocol::ICMP {
-            return Fate::Dropped(Reason::IcmpError);
+        if let Some(reason) = self.refuses_error(&packet) {
+            return Fate::Dropped(reason);
         }
         if !packet.is_tracked() {
             return Fate::Dropped(Reason::Untracked);

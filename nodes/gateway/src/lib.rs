@@ -7,6 +7,7 @@ mod audit;
 mod counters;
 mod emit;
 mod engine;
+mod errors;
 mod footprint;
 mod intake;
 mod membership;

@@ -2,7 +2,7 @@
 
 use scalebed_engine::{Frame, Instant};
 use scalebed_frame::view::{Ip, Tcp, Transport};
-use scalebed_frame::{Flow, Kind, MemberId, NetworkId, NodeId, Protocol, View};
+use scalebed_frame::{Flow, Kind, MemberId, NetworkId, NodeId, Protocol, Quote, View};
 
 /// How it got here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,12 @@ pub(crate) struct Packet {
     pub(crate) frame: Frame,
     pub(crate) l3: usize,
     pub(crate) ip: Ip,
+    /// The tuple by which its connection is found: its own; of an ICMP error that of the packets that go its way.
     pub(crate) flow: Flow,
+    /// May ports of `flow` take part in the distribution key?
+    pub(crate) ports: bool,
+    /// What it quotes, if it is an ICMP error.
+    pub(crate) quote: Option<Quote>,
     /// Where it entered the cluster.
     pub(crate) network: NetworkId,
     /// By which port of this node it came.
@@ -40,10 +45,14 @@ impl Packet {
     pub(crate) fn new(frame: Frame, view: &View, ip: Ip, entered: NetworkId, port: u16) -> Self {
         let shim = view.shim;
         let from = shim.filter(|shim| shim.kind == Kind::Correction).and_then(|shim| NodeId::from_code(shim.origin));
+        let quote = Quote::parse(frame.bytes(), &ip);
+        let (flow, ports) = quote.map_or_else(|| (ip.flow(), ip.has_ports()), |quote| (quote.flow.reversed(), true));
         Self {
             frame,
             l3: view.l3,
-            flow: ip.flow(),
+            flow,
+            ports,
+            quote,
             ip,
             network: shim.map_or(entered, |shim| shim.network),
             port,
@@ -65,11 +74,12 @@ impl Packet {
         }
     }
 
-    /// Is it of a protocol that is tracked?
+    /// Is it of a protocol that is tracked, or an error about such a packet?
     pub(crate) fn is_tracked(&self) -> bool {
         let v4 = self.flow.src.is_ipv4() && self.flow.dst.is_ipv4();
         let known = matches!(self.ip.transport, Transport::Tcp(_) | Transport::Udp { .. } | Transport::Echo { .. });
-        v4 && known && matches!(self.flow.protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP)
+        v4 && (known || self.quote.is_some())
+            && matches!(self.flow.protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP)
     }
 }
 

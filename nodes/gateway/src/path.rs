@@ -57,7 +57,7 @@ impl Gateway {
         if self.is_local(&packet) {
             return self.packet(packet);
         }
-        let bucket = self.bucket(&packet.flow, packet.ip.has_ports(), packet.network);
+        let bucket = self.bucket(&packet.flow, packet.ports, packet.network);
         let known = self.table.find(&packet.flow).and_then(|(id, _)| self.table.get(id)).map(|one| Known {
             owner: one.owner,
             admitted: self.view.admits(one.owner, one.life),
@@ -125,7 +125,7 @@ impl Gateway {
     }
 
     fn unknown(&mut self, packet: Packet) -> Fate {
-        let bucket = self.bucket(&packet.flow, packet.ip.has_ports(), packet.network);
+        let bucket = self.bucket(&packet.flow, packet.ports, packet.network);
         if packet.generation > self.view.accepted.counter {
             return self.wait(For::Generation(packet.generation), packet);
         }
@@ -199,7 +199,7 @@ impl Gateway {
             owner: self.view.id,
             life: self.view.incarnation,
             bucket,
-            back: self.bucket(&reverse, packet.ip.has_ports(), left),
+            back: self.bucket(&reverse, packet.ports, left),
             version: Version { generation: self.view.accepted.counter, counter: version },
             track,
             born: self.now,
@@ -244,6 +244,13 @@ impl Gateway {
         if entered != packet.network {
             return Fate::Dropped(Reason::WrongNetwork);
         }
+        let out = match way {
+            Way::Forward => connection.reverse.reversed(),
+            Way::Reverse => connection.forward.reversed(),
+        };
+        if let Some(quote) = packet.quote {
+            return self.forward_error(&quote, out, packet);
+        }
         let before = connection.track;
         let track = match before.after(Event::of(&packet.ip.transport), way) {
             Verdict::Refuse => return Fate::Dropped(Reason::TcpState),
@@ -257,10 +264,6 @@ impl Gateway {
             self.time_exceeded(&packet);
             return Fate::Dropped(Reason::Ttl);
         }
-        let out = match way {
-            Way::Forward => connection.reverse.reversed(),
-            Way::Reverse => connection.forward.reversed(),
-        };
         let protocol = packet.flow.protocol;
         let now = self.now;
         if let Some(connection) = self.table.get_mut(id) {

@@ -1,5 +1,6 @@
 //! A group of one member, which serves alone: what a packet meets between its two networks.
 
+mod icmp;
 mod moves;
 
 use std::net::Ipv4Addr;

@@ -4,7 +4,7 @@ use scalebed_engine::{Frame, Instant};
 use scalebed_frame::control::Assignment;
 use scalebed_frame::shim::{COPY, DETOURED, MAX_HOP, TO_UPLINK};
 use scalebed_frame::view::Network;
-use scalebed_frame::{Kind, MemberId, NodeId, Shim, View, mac, rewrite};
+use scalebed_frame::{Kind, MemberId, NodeId, Shim, View, mac, quote, rewrite};
 use scalebed_topologies::lab::PortRole;
 
 use crate::drops::Drop;
@@ -63,7 +63,7 @@ impl Orchestrator {
         shim.ingress = self.cluster.id().0;
         shim.origin = self.config.id.code();
         shim.incarnation = (self.cluster.incarnation().0 & 0xffff) as u16;
-        match self.addressee(uplink, view) {
+        match self.addressee(uplink, view, frame.bytes()) {
             For::Nobody(reason) => self.drop(reason),
             For::Smo(smo) => self.send_down(smo, frame, shim, None),
             For::Owner(bucket) => {
@@ -89,7 +89,7 @@ impl Orchestrator {
         }
     }
 
-    fn addressee(&self, uplink: Uplink, view: &View) -> For<'_> {
+    fn addressee(&self, uplink: Uplink, view: &View, frame: &[u8]) -> For<'_> {
         let Some(matrix) = self.cluster.matrix() else { return For::Nobody(Drop::NoMatrix) };
         let smo = || self.cluster.smo().map_or(For::Nobody(Drop::NoMatrix), For::Smo);
         if !view.dst.is_group() && view.dst != uplink.mac {
@@ -103,7 +103,9 @@ impl Orchestrator {
             Network::Ip(ip) => match uplink.facing {
                 None => smo(),
                 Some(facing) => {
-                    let bucket = self.policy.bucket(&ip.flow(), ip.has_ports(), facing);
+                    // An ICMP error goes where the packets of its connection go that enter here.
+                    let (flow, ports) = quote::tuple(frame, ip);
+                    let bucket = self.policy.bucket(&flow, ports, facing);
                     let assignment = matrix.buckets.get(usize::from(bucket.0));
                     assignment.map_or(For::Nobody(Drop::NoMatrix), For::Owner)
                 }
