@@ -181,6 +181,30 @@ fn both_directions_reach_one_member() {
     }
 }
 
+/// Whoever tells it: to where the packets go that go its way.
+#[test]
+fn an_icmp_error_goes_to_the_member_of_the_connection_that_it_quotes() {
+    let mut mho = orchestrator();
+    let mut lines = std::collections::BTreeSet::new();
+    for server in 1..50 {
+        let out = frame(&mut mho, 0, packet(server));
+        let port = |line: &str| line.split(':').next().map(str::to_owned);
+        let (client, hidden) = (Ipv4Addr::new(198, 18, 0, 9), Ipv4Addr::new(198, 18, 1, 1));
+        let server = Ipv4Addr::new(198, 18, 1, server);
+        let told = |from: [u8; 4], quoted: Frame| {
+            let to = scalebed_frame::View::parse(quoted.bytes()).and_then(|view| view.flow()).expect("a flow").src;
+            let flow = Flow { protocol: Protocol::ICMP, src: from.into(), dst: to, src_port: 0, dst_port: 0 };
+            let rest = [&[0; 4], &quoted.bytes()[14..]].concat();
+            build::icmp(Envelope { src: Mac::host(9), dst: VMAC, ttl: 64, identification: 0 }, flow, 3, 1, &rest)
+        };
+        let outside = frame(&mut mho, 1, told([198, 18, 1, 250], between(hidden, server)));
+        let inside = frame(&mut mho, 0, told([198, 18, 0, 250], between(server, client)));
+        assert_eq!((port(&outside), port(&inside)), (port(&out), port(&out)), "{outside} {inside}");
+        lines.insert(port(&out));
+    }
+    assert_eq!(lines.len(), 2, "both members have some");
+}
+
 #[test]
 fn arp_requests_go_to_the_smo_and_replies_to_all() {
     let mut mho = orchestrator();

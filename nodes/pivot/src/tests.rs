@@ -8,7 +8,9 @@ use scalebed_cluster::{Ablations, NodeConfig};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Status};
 use scalebed_fabric::{Fabric, Keep, NodeIndex};
 use scalebed_frame::build::{self, Envelope};
-use scalebed_frame::{DistributionMode, Flow, GroupId, Incarnation, Mac, MemberId, NetworkId, Protocol, View, mac};
+use scalebed_frame::{
+    DistributionMode, Flow, GroupId, Incarnation, Mac, MemberId, NetworkId, Protocol, Quote, View, mac,
+};
 use scalebed_switch::Switch;
 use scalebed_topologies::lab::{Architecture, Group, HideNat, Network, NetworkRole, Port, PortRole, Prefix, Rule};
 
@@ -19,6 +21,8 @@ const NETWORKS: [NetworkId; 3] = [NetworkId(1), NetworkId(2), NetworkId::SYNC];
 const SERVERS: u8 = 16;
 /// Clients behind the inside's station, each a connection of its own.
 const CLIENTS: u8 = 60;
+/// On the servers' side; its address is in no client's tuple.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 250);
 
 fn config(number: u8) -> NodeConfig {
     let (group, me) = (GroupId(1), MemberId::new(1, number));
@@ -58,9 +62,11 @@ fn config(number: u8) -> NodeConfig {
     }
 }
 
-/// Answers every UDP packet, to whom it came from; the inside's keeps quiet but for what it is told to send.
+/// Answers every UDP packet, to whom it came from, or has a router say that it could not be delivered; the inside's keeps
+/// quiet but for what it is told to send.
 struct Station {
     answers: bool,
+    refuses: Rc<Cell<bool>>,
     out: Vec<Frame>,
 }
 
@@ -74,7 +80,13 @@ impl Engine for Station {
         };
         let cluster = Mac([2, 0x5b, 0xed, 1, 0xa0, 2]);
         let envelope = Envelope { src: view.dst, dst: cluster, ttl: 64, identification: ip.identification };
-        self.out.push(build::udp(envelope, ip.flow().reversed(), b"answer"));
+        let router = Flow { protocol: Protocol::ICMP, src: ROUTER.into(), dst: ip.src, src_port: 0, dst_port: 0 };
+        let quoted = [&[0; 4], &frame.bytes()[view.l3..ip.end]].concat();
+        self.out.push(if self.refuses.get() {
+            build::icmp(envelope, router, 3, 1, &quoted)
+        } else {
+            build::udp(envelope, ip.flow().reversed(), b"answer")
+        });
     }
 
     fn poll(&mut self) -> Output {
@@ -85,12 +97,21 @@ impl Engine for Station {
     }
 }
 
+/// The client's own packet that an error quotes, if that came from the router.
+fn told(frame: &Frame) -> Option<Flow> {
+    let view = View::parse(frame.bytes())?;
+    let ip = view.ip().filter(|ip| ip.src == ROUTER)?;
+    Quote::parse(frame.bytes(), ip).map(|quote| quote.flow)
+}
+
 struct Bench {
     fabric: Fabric,
     members: Vec<NodeIndex>,
     switches: Vec<NodeIndex>,
     /// Answers that came back to the inside.
     answered: Rc<Cell<u64>>,
+    /// Does the outside refuse what it gets?
+    refuses: Rc<Cell<bool>>,
 }
 
 impl Bench {
@@ -116,22 +137,25 @@ impl Bench {
             }
         }
         let answered = Rc::new(Cell::new(0));
+        let refuses = Rc::new(Cell::new(false));
         for (network, answers) in [(0usize, false), (1, true)] {
-            let station = fabric.add("station", Box::new(Station { answers, out: Vec::new() }), 1);
+            let station =
+                fabric.add("station", Box::new(Station { answers, refuses: Rc::clone(&refuses), out: Vec::new() }), 1);
             let cable = fabric.connect((station, PortIndex(0)), (switches[network], PortIndex(3)));
             fabric.start(station);
             if !answers {
                 let answered = Rc::clone(&answered);
                 fabric.on_deliver(Box::new(move |_, at, to_b, frame| {
                     let flow = View::parse(frame.bytes()).and_then(|view| view.flow());
-                    if at == cable && !to_b && flow.is_some_and(|flow| flow.src_port == 53) {
+                    let refused = told(frame).is_some_and(|flow| client_of(&flow));
+                    if at == cable && !to_b && (refused || flow.is_some_and(|flow| flow.src_port == 53)) {
                         answered.set(answered.get() + 1);
                     }
                 }));
             }
         }
         switches.iter().chain(&members).for_each(|&node| fabric.start(node));
-        let mut bench = Self { fabric, members, switches, answered };
+        let mut bench = Self { fabric, members, switches, answered, refuses };
         bench.run(5_000);
         for server in 0..SERVERS {
             bench.station(1, build::gratuitous(Mac::host(u32::from(server)), server_of(server)));
@@ -158,13 +182,7 @@ impl Bench {
     fn round(&mut self) -> u64 {
         let before = self.answered.get();
         for client in 0..CLIENTS {
-            let flow = Flow {
-                protocol: Protocol::UDP,
-                src: address(client).into(),
-                dst: server_of(client).into(),
-                src_port: 1000,
-                dst_port: 53,
-            };
+            let flow = question(client);
             let (src, dst) = (Mac::host(100 + u32::from(client)), Mac([2, 0x5b, 0xed, 1, 0xa0, 1]));
             self.station(0, build::udp(Envelope { src, dst, ttl: 64, identification: 1 }, flow, b"question"));
         }
@@ -196,6 +214,21 @@ fn address(client: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 1, 0, 100 + client)
 }
 
+/// Is it the tuple of what a client says, as that one sent it?
+fn client_of(flow: &Flow) -> bool {
+    (0..CLIENTS).any(|client| *flow == question(client))
+}
+
+fn question(client: u8) -> Flow {
+    Flow {
+        protocol: Protocol::UDP,
+        src: address(client).into(),
+        dst: server_of(client).into(),
+        src_port: 1000,
+        dst_port: 53,
+    }
+}
+
 const ALL: &[usize] = &[0, 1, 2];
 
 #[test]
@@ -209,6 +242,24 @@ fn the_pivot_hands_out_and_nothing_is_ever_corrected() {
     let owned: Vec<u64> = ALL.iter().map(|&member| bench.status(member).connections).collect();
     assert!(owned.iter().all(|&owned| owned > 0), "{owned:?}");
     // Both directions of both rounds of what the others own.
+    assert_eq!(bench.sum(&[0], "handover_out"), 4 * (owned[1] + owned[2]));
+}
+
+/// Each comes home to its client, quoting what that one sent, by the owner that the pivot's table knows.
+#[test]
+fn icmp_errors_are_handed_out_by_the_connection_that_they_quote() {
+    let mut bench = Bench::new();
+    bench.refuses.set(true);
+    assert_eq!(bench.round(), u64::from(CLIENTS));
+    bench.run(4_000);
+    assert_eq!(bench.round(), u64::from(CLIENTS));
+    assert_eq!(
+        (bench.sum(ALL, "icmp_errors"), bench.sum(ALL, "created")),
+        (2 * u64::from(CLIENTS), u64::from(CLIENTS))
+    );
+    assert_eq!((bench.sum(ALL, "corrected_out"), bench.sum(ALL, "queries")), (0, 0));
+    let owned: Vec<u64> = ALL.iter().map(|&member| bench.status(member).connections).collect();
+    assert!(owned.iter().all(|&owned| owned > 0), "{owned:?}");
     assert_eq!(bench.sum(&[0], "handover_out"), 4 * (owned[1] + owned[2]));
 }
 

@@ -66,7 +66,7 @@ pub fn set_end(frame: &mut [u8], l3: usize, ip: &Ip, end: End, address: IpAddr, 
 }
 
 /// Sets the tuple that an ICMPv4 error quotes (RFC 5508 REQ-4 and REQ-5) and mends every checksum: of the quoted header,
-/// of the quoted transport where it is within the quote, of the error itself. `ip` is the error, `quote` what was read of
+/// of the quoted transport where all of it is within the quote, of the error itself. `ip` is the error, `quote` what was read of
 /// it. A flow of IPv6 addresses, or a frame that does not hold what `quote` says, leaves the frame alone.
 pub fn set_quote(frame: &mut [u8], ip: &Ip, quote: &Quote, flow: Flow) {
     let (IpAddr::V4(src), IpAddr::V4(dst)) = (flow.src, flow.dst) else { return };

@@ -220,7 +220,12 @@ proptest! {
         let quote = parse(&frame).expect("a quote");
         let ip = *View::parse(&frame).and_then(|view| view.ip().copied()).as_ref().expect("a packet");
         rewrite::set_quote(&mut frame, &ip, &quote, to);
-        prop_assert_eq!(&frame[AT..], &quote_of(to)[..]);
+        let mut wanted = quote_of(to);
+        if from.protocol == Protocol::TCP && wanted.len() == 37 {
+            // Half a checksum: of the other half nobody knows anything, it stays.
+            wanted[36] = quote_of(from)[36];
+        }
+        prop_assert_eq!(&frame[AT..], &wanted[..]);
         prop_assert_eq!(sum(&frame[34..]), 0xffff);
         // The outer header is another function's.
         prop_assert_eq!(&frame[..34], &about(from, &quote_of(from))[..34]);
