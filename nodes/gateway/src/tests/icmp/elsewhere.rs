@@ -141,8 +141,9 @@ fn it_is_corrected_to_the_owner_who_translates_it() {
 
 #[test]
 fn unknown_it_goes_to_the_owner_of_the_bucket_of_its_direction() {
-    for (network, error) in errors() {
-        let mut here = member(of_maestro(ME), OWNER);
+    for ((network, error), l4) in errors().into_iter().flat_map(|error| [(error.clone(), false), (error, true)]) {
+        let base = of_maestro(ME);
+        let mut here = member(NodeConfig { group: Group { l4, ..base.group.clone() }, ..base }, OWNER);
         // Only one bucket is the other's: that of the packets which go the error's way.
         let flow = if network == OUTSIDE { seen(Protocol::UDP).reversed() } else { sent(Protocol::UDP) };
         let bucket = usize::from(here.bucket(&flow, true, network).0);
