@@ -13,7 +13,7 @@ use crate::engine::Gateway;
 use crate::packet::Packet;
 
 impl Gateway {
-    /// Why an ICMP message goes no further, as far as it says so itself; `None` for all that is no ICMP error.
+    /// Why an ICMP error goes no further, as far as it says so itself. `None`: it goes on, as does all that is none.
     pub(crate) fn refuses_error(&self, packet: &Packet) -> Option<Reason> {
         let Some(quote) = packet.quote else {
             let error = matches!(packet.ip.transport, Transport::Icmp { kind, .. } if quote::is_error(kind));
