@@ -95,6 +95,7 @@ local c = {
   admitted = ProtoField.string("scalebed_control.admitted", "Admitted"),
   smo = ProtoField.bool("scalebed_control.smo", "Holds the SMO (pivot) role"),
   heard = ProtoField.string("scalebed_control.heard", "Hears"),
+  ports_down = ProtoField.uint8("scalebed_control.ports_down", "Data ports without carrier"),
 }
 control.fields = c
 
@@ -173,6 +174,8 @@ local function heartbeat(r, t)
   end))
   local smo = r:byte() == 1
   t:add(c.smo, smo)
+  r:list(function(r) return r:member() end)
+  t:add(c.ports_down, r:byte())
   return state .. (smo and ", SMO" or "")
 end
 

@@ -138,6 +138,7 @@ impl ClusterMember {
             admitted: if self.smo_taken { self.held.admitted().to_vec() } else { Vec::new() },
             smo: self.smo_taken,
             downlinks_down: Vec::new(),
+            ports_down: self.ports_down(),
         };
         self.steps.push_back(Step::Send { port: Port::All, to: None, body: Body::Heartbeat(beat) });
     }

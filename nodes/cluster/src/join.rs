@@ -100,6 +100,7 @@ impl ClusterMember {
             // One that came back without Sync would go down again.
             MemberState::Down
                 if (!long || self.heard_smo().is_some()) && self.sync_is_silent(self.started, Duration::ZERO, now) => {}
+            MemberState::Down if self.ports_keep_out(long, now) => {}
             MemberState::Down | MemberState::Lost | MemberState::Absent => {
                 self.set_state(MemberState::Pending, "waits for an SMO", now);
             }
@@ -120,6 +121,12 @@ impl ClusterMember {
 
     fn run_pending(&mut self, now: Instant) {
         if !self.has_data_path() {
+            return;
+        }
+        if let Some(reason) = self.port_down()
+            && self.somebody_is_better_off()
+        {
+            self.set_state(MemberState::Down, &reason, now);
             return;
         }
         // The boot's own matrix may be here before its Activate: then there is nothing to ask for.

@@ -16,6 +16,7 @@ mod member;
 mod orchestrator;
 mod paths;
 mod peers;
+mod ports;
 mod read;
 mod step;
 pub mod wrap;

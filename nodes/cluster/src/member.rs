@@ -20,6 +20,7 @@ use crate::held::Held;
 use crate::lease::{self, Lease};
 use crate::paths::Paths;
 use crate::peers::Peers;
+use crate::ports::Ports;
 use crate::{NodeConfig, Port, Step};
 
 /// After so long without complete, a new owner drops first packets that it does not know; it never creates early.
@@ -32,6 +33,7 @@ pub struct ClusterMember {
     pub(crate) incarnation: Incarnation,
     pub(crate) unit: Duration,
     pub(crate) paths: Paths,
+    pub(crate) ports: Ports,
     pub(crate) peers: Peers,
     pub(crate) held: Held,
     pub(crate) state: MemberState,
@@ -74,6 +76,7 @@ impl ClusterMember {
             incarnation: config.incarnation,
             unit,
             paths: Paths::new(config.ports.len()),
+            ports: Ports::default(),
             peers: Peers::new(lease::dead_after(&config)),
             held: Held::new(),
             state: MemberState::Pending,
@@ -108,7 +111,12 @@ impl ClusterMember {
         }
         match &message.body {
             Body::Heartbeat(beat) => {
+                let worse = self.says_worse(from, message.incarnation, beat);
                 self.peers.heard(from, message.incarnation, beat, received);
+                if worse {
+                    // It waits to be told whether somebody is better off.
+                    self.beat(now);
+                }
                 if let NodeId::Member(member) = from {
                     self.renew_lease(Admitted { member, incarnation: message.incarnation }, beat, received, now);
                 }
@@ -118,6 +126,7 @@ impl ClusterMember {
                     self.held.promised = self.held.promised.max(beat.accepted);
                 }
                 self.check_admission(from, beat, now);
+                self.check_ports(now);
             }
             Body::Prepare(matrix) => self.prepare(from, matrix, now),
             Body::Activate { generation } => self.activate(*generation, now),
@@ -139,6 +148,7 @@ impl ClusterMember {
 
     /// Carrier of a port, and how often it changed so far: a node that stood still may have missed that it was gone.
     pub fn on_link(&mut self, port: u16, up: bool, changes: u32, now: Instant) {
+        let before = self.ports_down();
         self.paths.link(port, up, changes, now);
         self.clock = now;
         if self.started.is_some() && !self.has_data_path() {
@@ -146,6 +156,7 @@ impl ClusterMember {
         } else if self.started.is_some() && self.lost_all_data_paths(now) {
             self.fence("there was no carrier on any data path while it stood still", now);
         }
+        self.ports_changed(before, now);
         self.due = self.next_due();
     }
 
@@ -179,6 +190,7 @@ impl ClusterMember {
         }
         self.check_isolation(now);
         self.check_lease(now);
+        self.check_ports(now);
         self.check_sync(now);
         self.run(now);
         if now >= self.beat_due {
@@ -225,7 +237,8 @@ impl ClusterMember {
 
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let author = self.author.as_ref().and_then(Author::deadline);
-        [Some(self.beat_due), self.peers.deadline(), self.lease_deadline(), author].into_iter().flatten().min()
+        let due = [Some(self.beat_due), self.peers.deadline(), self.lease_deadline(), self.ports_deadline(), author];
+        due.into_iter().flatten().min()
     }
 
     /// Who this is.

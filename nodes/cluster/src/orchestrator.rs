@@ -329,6 +329,7 @@ impl ClusterOrchestrator {
             admitted: self.held.admitted().to_vec(),
             smo: false,
             downlinks_down: self.config.ports.iter().zip(&self.links).filter_map(down).collect(),
+            ports_down: 0,
         };
         self.steps.push_back(Step::Send { port: Port::All, to: None, body: Body::Heartbeat(beat) });
     }

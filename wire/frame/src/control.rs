@@ -113,6 +113,8 @@ pub struct Heartbeat {
     pub smo: bool,
     /// An orchestrator's: members whose downlink to it has no carrier.
     pub downlinks_down: Vec<MemberId>,
+    /// A member's of ElasticXL: how many of its ports on inside and outside networks have no carrier.
+    pub ports_down: u8,
 }
 
 /// A peer as heard by the sender of a heartbeat.

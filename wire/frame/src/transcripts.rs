@@ -199,6 +199,7 @@ fn the_agreement_is_read_like_a_capture() {
         admitted: admitted.clone(),
         smo: true,
         downlinks_down: vec![],
+        ports_down: 0,
     };
     insta::assert_snapshot!(said(Body::Heartbeat(beat)), @"000001>* [control net 0 from 1_02] 1_02#257 heartbeat Active smo accepted 4.1_01#256 active 3.1_01#256 hears 1_01 mho1");
     let share = Assignment { owner: two, backup: Some(one), moved: generation, previous: None };

@@ -111,6 +111,7 @@ fn the_watch_tells_each_heartbeat_once_and_each_matrix_once() {
         admitted: Vec::new(),
         smo: true,
         downlinks_down: Vec::new(),
+        ports_down: 0,
     };
     let owner = MemberId::new(1, 2);
     let assignment = control::Assignment { owner, backup: None, moved: Generation::NONE, previous: None };

@@ -165,11 +165,13 @@ fn messages_leave_by_a_path_that_brings_something() {
 fn no_data_path_no_service_however_well_the_sync_network_hears() {
     let mut world = booted(Architecture::ElasticXl, 3, &[]);
     world.link(sgm(3), 1, false);
+    world.link(sgm(3), 2, false);
     world.run(ms(3000));
     assert!(world.member(3).is_fenced());
-    assert_eq!(world.member(3).state(), MemberState::Pending);
+    assert_eq!(world.member(3).state(), MemberState::Down);
     world.all_active(&[1, 2]);
     world.link(sgm(3), 1, true);
+    world.link(sgm(3), 2, true);
     world.run(ms(5000));
     world.all_active(&[1, 2, 3]);
 }

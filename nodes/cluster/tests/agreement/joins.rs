@@ -22,6 +22,7 @@ fn heartbeat(world: &World, state: MemberState, shown: Generation) -> Heartbeat 
         admitted: Vec::new(),
         smo: false,
         downlinks_down: Vec::new(),
+        ports_down: 0,
     }
 }
 

@@ -5,6 +5,7 @@ mod envelopes;
 mod faults;
 mod joins;
 mod paths;
+mod ports;
 mod reads;
 mod safeguards;
 mod world;

@@ -118,7 +118,11 @@ impl World {
                 self.mhos.iter().map(|&mho| port(PortRole::Downlink(mho))).collect()
             }
             (NodeId::Member(_), Architecture::ElasticXl) => {
-                vec![port(PortRole::Sync), port(PortRole::Data(NetworkId(1)))]
+                vec![
+                    port(PortRole::Sync),
+                    lab::Port { name: "inside".to_owned(), ..port(PortRole::Data(NetworkId(1))) },
+                    lab::Port { name: "outside".to_owned(), ..port(PortRole::Data(NetworkId(2))) },
+                ]
             }
             (NodeId::Mho(_), _) => {
                 let mut ports: Vec<_> = self.members.iter().map(|&member| port(PortRole::DownlinkTo(member))).collect();
