@@ -4,7 +4,7 @@ use scalebed_frame::control::Matrix;
 use scalebed_frame::{MemberId, MhoId, NodeId};
 use scalebed_record::{Fact, FlowKind};
 use scalebed_topologies::fault::Kind;
-use scalebed_topologies::lab::{Architecture, NodeKind, PortRole, Sticky};
+use scalebed_topologies::lab::{Architecture, Lab, NetworkRole, NodeKind, PortRole, Sticky};
 use scalebed_topologies::scenario::{Action, CableFault, Outcome};
 
 use crate::evidence::{Evidence, MS};
@@ -158,7 +158,8 @@ fn of_member(evidence: &Evidence<'_>, member: MemberId, at: u64) -> Victim {
     evidence.places.index(member).map_or(Victim::Nobody, |index| Victim::Member(index, pivot))
 }
 
-/// ElasticXL: a member without Sync goes down, and if it is gone for all, all but one do. Else it is the cables alone.
+/// ElasticXL: a member without Sync goes down, and if it is gone for all, all but one do. So does one that has more data
+/// ports down than another. Else it is the cables alone.
 fn of_cables(evidence: &Evidence<'_>, fault: &CableFault, at: u64) -> Victim {
     let lab = evidence.lab();
     let gone = fault.some(|kind| matches!(kind, Kind::Unplug | Kind::BlackHole | Kind::CutToA | Kind::CutToB));
@@ -171,8 +172,38 @@ fn of_cables(evidence: &Evidence<'_>, fault: &CableFault, at: u64) -> Victim {
     match hit[..] {
         [member] if gone => of_member(evidence, member, at),
         [_, ..] if gone => Victim::Group,
-        _ => Victim::Cables,
+        _ => match worse_off(evidence, fault)[..] {
+            [member] => of_member(evidence, member, at),
+            [_, ..] => Victim::Group,
+            [] => Victim::Cables,
+        },
     }
+}
+
+/// Members of ElasticXL with more inside and outside ports down than some other. Turns of a flapping cable that are shorter
+/// than half a unit are waited for.
+fn worse_off(evidence: &Evidence<'_>, fault: &CableFault) -> Vec<MemberId> {
+    let lab = evidence.lab();
+    let noticed = |kind: &Kind| match kind {
+        Kind::Unplug => true,
+        Kind::Flap(turn) => u64::from(*turn) * MS >= evidence.unit() / 2,
+        _ => false,
+    };
+    if lab.architecture != Architecture::ElasticXl || !fault.kinds.iter().any(noticed) {
+        return Vec::new();
+    }
+    let down = |member: MemberId| ports_down(lab, member, fault);
+    let least = evidence.places.members.iter().map(|&member| down(member)).min().unwrap_or(0);
+    evidence.places.members.iter().copied().filter(|&member| down(member) > least).collect()
+}
+
+fn ports_down(lab: &Lab, member: MemberId, fault: &CableFault) -> usize {
+    let carries = |role: PortRole| match role {
+        PortRole::Data(id) => lab.network(id).is_some_and(|network| network.role != NetworkRole::Management),
+        _ => false,
+    };
+    let ports = lab.by_id(member.into()).map_or(&[][..], |(_, node)| &node.ports);
+    ports.iter().filter(|port| carries(port.role) && fault.cables.contains(&port.cable)).count()
 }
 
 fn predict(evidence: &Evidence<'_>, happening: &Happening) -> Vec<Prediction> {
@@ -269,7 +300,7 @@ fn fate(
 /// Of a connection that its owner had not given to its backup yet: another member has it if its return direction comes
 /// in there (the pivot of `sticky: table` gets every such connection, and has none but its own).
 fn young(evidence: &Evidence<'_>, happening: &Happening, dealt: [Option<MemberId>; 2], age: u64) -> Fate {
-    // One that only hung, or went down without Sync, keeps its entries as copies, and answers who asks for them when it is
+    // One that only hung, or went down for a cable, keeps its entries as copies, and answers who asks for them when it is
     // back.
     if matches!(happening.action, Action::Hang { .. } | Action::Fault(_)) {
         return Fate::Either;

@@ -51,7 +51,6 @@ pub struct Span {
 pub const NOT_APPLICABLE: &[(&str, &str)] = &[
     ("S12", "configurations never change: cloning is not built"),
     ("S13", "as S12"),
-    ("S14", "nothing demotes itself softly: draining is not built"),
     ("S20", "several Security Groups are not built"),
     ("S24", "dual site is not built"),
     ("L2", "digests of connection tables (anti-entropy) are not built"),
@@ -82,6 +81,7 @@ pub fn violations(input: &Input<'_>, span: Span) -> Vec<Verdict> {
     verdicts.push(echoes(&evidence));
     verdicts.push(denied(&evidence));
     verdicts.push(crate::lives::left_out(&evidence));
+    verdicts.push(crate::last_man::stays(&evidence, span.delay_ms));
     verdicts.push(crate::bindings::kept(&evidence));
     if span.deaths {
         verdicts.push(bystanders(&evidence, span));

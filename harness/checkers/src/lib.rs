@@ -17,6 +17,7 @@ mod full;
 mod inside;
 pub mod invariants;
 mod journey;
+mod last_man;
 mod lives;
 mod losses;
 mod numbers;

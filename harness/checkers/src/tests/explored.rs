@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use scalebed_frame::Flow;
 use scalebed_frame::signature::Direction;
+use scalebed_record::history::Declared;
 use scalebed_record::{Entry, Fact, FlowKind};
 use scalebed_topologies::lab::{NodeKind, Prefix, Rule};
 
 use super::cluster::{Mutant, Run, run};
+use crate::evidence::MS;
 use crate::invariants;
 use crate::places::{Places, Role};
 
@@ -134,4 +136,55 @@ fn a_denied_flow_that_arrives_and_a_run_without_one_are_violations() {
     let (mut run, denied) = explored();
     run.observations = whole.observations;
     assert_eq!(violated(&run), ["s18-denied-is-never-forwarded"], "flow {denied}");
+}
+
+/// Facts that the history ends with: at so many ms after its last, of a member, what.
+fn and_then(run: &mut Run, facts: &[(u64, &str, &str)]) {
+    let end = run.history.entries.last().map_or(0, |entry| entry.at);
+    for (ms, node, what) in facts {
+        let (node, at) = ((*node).to_owned(), end + ms * MS);
+        let declared = |what| Fact::Declared { node: node.clone(), text: String::new(), what };
+        let fact = match *what {
+            "active" => declared(Declared::State("active".to_owned())),
+            text if text.contains(" ms: ") => {
+                let proof = String::new();
+                Fact::Operation { event: None, text: text.to_owned(), node, before: at, after: at, proof }
+            }
+            reason => declared(Declared::Fenced(reason.to_owned())),
+        };
+        run.history.entries.push(Entry { at, fact });
+    }
+}
+
+/// S14.
+#[test]
+fn the_last_one_that_serves_does_not_leave_for_a_soft_reason() {
+    const PORT: &str = "interface inside is down";
+    const SYNC: &str = "Sync brings nothing while data cables do";
+    const HARD: &str = "no carrier on any data path";
+    const KILLED: &str = "9 ms: poweroff sgm-1-02 for 9 ms";
+    let last = |facts: &[(u64, &str, &str)]| {
+        let (mut run, _) = explored();
+        // What the run itself says of them is not about this.
+        run.history.entries.retain(|entry| {
+            !matches!(&entry.fact, Fact::Declared { what: Declared::State(_) | Declared::Fenced(_), .. })
+        });
+        and_then(&mut run, facts);
+        violated(&run).contains(&"s14-last-man".to_owned())
+    };
+    let (one, two) = ("sgm-1-01", "sgm-1-02");
+    let both = [(0, one, "active"), (0, two, "active")];
+    let with = |more: &[(u64, &'static str, &'static str)]| [&both[..], more].concat();
+    assert!(!last(&with(&[(5, one, PORT)])), "another one serves");
+    for (first, second) in [(PORT, PORT), (SYNC, PORT), (PORT, SYNC)] {
+        assert!(last(&with(&[(5, one, first), (5, two, second)])), "the second one is the last");
+    }
+    assert!(!last(&with(&[(5, one, PORT), (5, two, HARD)])), "it could not serve");
+    assert!(!last(&with(&[(5, one, PORT), (9, one, "active"), (12, two, PORT)])), "it is back");
+    // The death of another is heard of late, but not for ever: the unit is 100 ms.
+    for how in [HARD, KILLED] {
+        for (after, wrong) in [(390, false), (420, true)] {
+            assert_eq!(last(&with(&[(5, two, how), (5 + after, one, PORT)])), wrong, "{after} ms after {how}");
+        }
+    }
 }
