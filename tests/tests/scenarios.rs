@@ -116,6 +116,7 @@ scenarios! {
     sim_elasticxl_scale_out netns_elasticxl_scale_out "elasticxl/scale-out";
     sim_elasticxl_general_hide_nat netns_elasticxl_general_hide_nat "elasticxl/general-hide-nat";
     sim_elasticxl_data_cable_down netns_elasticxl_data_cable_down "elasticxl/data-cable-down";
+    sim_elasticxl_pivot_data_cable_down netns_elasticxl_pivot_data_cable_down "elasticxl/pivot-data-cable-down";
     sim_elasticxl_sync_cable_down netns_elasticxl_sync_cable_down "elasticxl/sync-cable-down";
     sim_elasticxl_sync_lossy netns_elasticxl_sync_lossy "elasticxl/sync-lossy";
     sim_elasticxl_sync_network_down netns_elasticxl_sync_network_down "elasticxl/sync-network-down";

@@ -12,7 +12,7 @@ const LABS: [(&str, &str); 3] = [
 ];
 
 /// Shipped scenarios: name and text.
-const SCENARIOS: [(&str, &str); 32] = [
+const SCENARIOS: [(&str, &str); 33] = [
     ("elasticxl/data-cable-down", include_str!("../scenarios/elasticxl/data-cable-down.yaml")),
     ("elasticxl/general-hide-nat", include_str!("../scenarios/elasticxl/general-hide-nat.yaml")),
     ("elasticxl/hang-1-unit", include_str!("../scenarios/elasticxl/hang-1-unit.yaml")),
@@ -20,6 +20,7 @@ const SCENARIOS: [(&str, &str); 32] = [
     ("elasticxl/hosts-kill", include_str!("../scenarios/elasticxl/hosts-kill.yaml")),
     ("elasticxl/hosts-pivot-kill", include_str!("../scenarios/elasticxl/hosts-pivot-kill.yaml")),
     ("elasticxl/member-kill", include_str!("../scenarios/elasticxl/member-kill.yaml")),
+    ("elasticxl/pivot-data-cable-down", include_str!("../scenarios/elasticxl/pivot-data-cable-down.yaml")),
     ("elasticxl/pivot-kill", include_str!("../scenarios/elasticxl/pivot-kill.yaml")),
     ("elasticxl/scale-out", include_str!("../scenarios/elasticxl/scale-out.yaml")),
     ("elasticxl/steady", include_str!("../scenarios/elasticxl/steady.yaml")),
