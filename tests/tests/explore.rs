@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+use scalebed_checkers::last_man;
 use scalebed_cluster::Ablations;
 use scalebed_harness::driver::{self, Settings};
 use scalebed_harness::explore::cases::{self, Case};
@@ -11,8 +12,11 @@ use scalebed_harness::explore::repro::Repro;
 use scalebed_harness::explore::{self, shrink, trial};
 use scalebed_harness::files;
 use scalebed_harness::world::sim::Sim;
+use scalebed_record::Fact;
+use scalebed_record::history::Declared;
 use scalebed_tests::programs;
 use scalebed_topologies::Lab;
+use scalebed_topologies::fault::{Fault, Kind};
 
 const LABS: [&str; 2] = ["maestro-single-site", "elasticxl-single-site"];
 /// Random cases in which the absence of a safeguard must show.
@@ -109,6 +113,23 @@ fn a_find_is_made_small_and_replays() {
     let again = Repro::parse("again", &repro.to_yaml().expect("yaml")).expect("a repro");
     assert_eq!(again, repro);
     assert!(again.replay().expect("a run").violated().contains(&"s16-no-echo"));
+}
+
+/// S14 is judged by the reasons that members give: they are still the engine's words.
+#[test]
+fn soft_reasons_are_said_in_the_words_that_the_judge_knows() {
+    let lab = lab("elasticxl-single-site");
+    for (cable, words) in ["member-1-02--sw-outside", "member-1-02--sw-sync"].into_iter().zip(last_man::SOFT) {
+        let fault = Fault { at_ms: 1_500, for_ms: 1_500, kind: Kind::Unplug, target: cable.to_owned() };
+        let case = Case { faults: vec![fault], ..cases::systematic(&lab).swap_remove(0) };
+        let trial = trial::run(&lab, &case, Ablations::default()).expect("a run");
+        let said = trial.history.entries.iter().filter_map(|entry| match &entry.fact {
+            Fact::Declared { node, what: Declared::Fenced(reason), .. } if node == "member-1-02" => Some(reason),
+            _ => None,
+        });
+        let said: Vec<&String> = said.collect();
+        assert!(said.iter().any(|reason| reason.starts_with(words)), "{cable}: {said:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Hosts have the kernel's own stack: `ping`, `curl` and `iperf3` work through the cluster unchanged.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use scalebed_tests::{installed, needs_root, programs};
 /// No command here takes longer.
 const LIMIT: Duration = Duration::from_secs(15);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 101);
+/// What connections to the outside hide behind.
+const HIDDEN: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
 const PAGE: &str = "a page from the outside";
 
 struct Bench<'a> {
@@ -86,8 +88,55 @@ fn works_through(scenario: &str) {
         assert!(text.contains("receiver"), "{text}");
         server.wait(LIMIT).expect("one test ends it");
     }
+    refused_port(&bench);
+    if installed("ssh") && installed("sshd") {
+        logs_in(&bench);
+    }
     let _evidence = bench.world.finish().expect("counters");
     bench.world.teardown().expect("a clean end");
+}
+
+/// The server's kernel says that nobody listens, in an ICMP error that quotes the packet as the cluster had translated it:
+/// the client's kernel knows its own packet by it.
+fn refused_port(bench: &Bench<'_>) {
+    let ns = bench.world.namespace("inside-1").expect("a host");
+    let refused = bench.world.sandbox().run_in(ns, || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((OUTSIDE, 9_999))?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.send(b"is anybody there?")?;
+        socket.recv(&mut [0; 64])
+    });
+    let error = refused.expect("inside").expect_err("nobody listens");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+}
+
+/// A session over ssh, with keys of its own, and a `/run` of its own for the server.
+fn logs_in(bench: &Bench<'_>) {
+    let path = |name: &str| bench.folder.join(name).to_string_lossy().into_owned();
+    for key in ["host-key", "user-key"] {
+        bench.run("outside-1", "ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &path(key)]);
+    }
+    let sshd = format!(
+        "mount -t tmpfs none /run && mkdir /run/sshd && exec \"$(command -v sshd)\" -D -e -p 2222 -f /dev/null -h {} \
+         -o AuthorizedKeysFile={} -o StrictModes=no -o PidFile=none",
+        path("host-key"),
+        path("user-key.pub")
+    );
+    let _ended_with_the_lab = bench.spawn("outside-1", "unshare", &["-m", "sh", "-c", &sshd]);
+    let deadline = Instant::now() + LIMIT;
+    while !bench.printed("outside-1", "unshare").contains("listening") {
+        assert!(Instant::now() < deadline, "sshd: {}", bench.printed("outside-1", "unshare"));
+        std::thread::yield_now();
+    }
+    let key = path("user-key");
+    let options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=10"];
+    let mut args = vec!["-p", "2222", "-i", &key];
+    args.extend(options.iter().flat_map(|option| ["-o", option]));
+    let to = format!("root@{OUTSIDE}");
+    args.extend([to.as_str(), "echo over there: $SSH_CONNECTION"]);
+    let text = bench.run("inside-1", "ssh", &args);
+    assert!(text.contains(&format!("over there: {HIDDEN} ")), "it comes from the hide address: {text}");
 }
 
 fn serve(listener: &TcpListener) -> std::io::Result<()> {

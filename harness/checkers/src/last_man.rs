@@ -10,7 +10,7 @@ use crate::checks::Said;
 use crate::evidence::{Evidence, MS};
 
 /// How members begin to say why they leave though they could serve: a port, or Sync, is theirs to give up for.
-const SOFT: [&str; 2] = ["interface ", "Sync brings nothing"];
+pub const SOFT: [&str; 2] = ["interface ", "Sync brings nothing"];
 
 /// What is known of a member.
 #[derive(Clone, Copy, Debug)]

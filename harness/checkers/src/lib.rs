@@ -17,7 +17,7 @@ mod full;
 mod inside;
 pub mod invariants;
 mod journey;
-mod last_man;
+pub mod last_man;
 mod lives;
 mod losses;
 mod numbers;

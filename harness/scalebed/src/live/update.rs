@@ -109,8 +109,9 @@ pub fn update(place: &Place, file: &Lab, text: &str) -> Result<u8, Failure> {
         println!("{} is up, and the file says the same: nothing to change", place.name);
         return Ok(exit::PASS);
     }
-    print!("{change}");
+    // All of it is begun, or nothing.
     let _done: bool = client::ask(place, &Request::Update { text: text.to_owned() })?;
+    print!("{change}");
     let began = Instant::now();
     while let Some(waiting) = waiting(place, &change)? {
         if began.elapsed() >= LIMIT {
