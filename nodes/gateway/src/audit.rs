@@ -23,13 +23,13 @@ impl Gateway {
     ///
     /// - `frames_stuck`: frames that wait for longer than anything may that is not a neighbour;
     /// - `items_stuck`: items for peers that do not acknowledge any (L8);
-    /// - `half_bindings`: connections of which a tuple does not lead to them (S11);
+    /// - `half_bindings`: connections of which a tuple does not lead to them, or did not when they came or went (S11);
     /// - `without_backup`: owned ones, older than the sync delay, of which who gets their packets next was not told (L3);
     /// - `must_be_at M`, for each other member: owned ones of that age of which M must have a copy;
     /// - `copies_of M`: copies of M's connections of buckets that this member owns or is the backup of.
     pub(crate) fn audit(&self, id: u64) -> Status {
         let mut status = self.status(id);
-        let (mut half, mut alone) = (0, 0);
+        let (mut half, mut alone) = (self.table.torn(), 0);
         let (mut must, mut copies) = (BTreeMap::<MemberId, u64>::new(), BTreeMap::<MemberId, u64>::new());
         for (id, connection) in self.table.iter() {
             let tuples = [(&connection.forward, Way::Forward), (&connection.reverse, Way::Reverse)];

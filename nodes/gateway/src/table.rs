@@ -86,6 +86,8 @@ pub(crate) struct Table {
     tombstones: Graves,
     buried: VecDeque<(Instant, Flow, Version)>,
     capacity: usize,
+    /// Connections of which one tuple alone came or went: what must never happen (S11).
+    torn: u64,
 }
 
 impl Table {
@@ -98,7 +100,13 @@ impl Table {
             tombstones: Graves::default(),
             buried: VecDeque::new(),
             capacity,
+            torn: 0,
         }
+    }
+
+    /// Both tuples come and go together; how often they did not.
+    pub(crate) const fn torn(&self) -> u64 {
+        self.torn
     }
 
     pub(crate) fn find(&self, flow: &Flow) -> Option<(Id, Way)> {
@@ -141,6 +149,8 @@ impl Table {
             self.index.insert_unique(hash(&flow), Tuple::new(slot, way), again);
         }
         self.deadlines.insert(&mut self.slots, slot);
+        let leads = |flow, way| self.find(flow) == Some((id, way));
+        self.torn += u64::from(!leads(&forward, Way::Forward) || !leads(&reverse, Way::Reverse));
         Ok(id)
     }
 
@@ -148,12 +158,15 @@ impl Table {
     pub(crate) fn remove(&mut self, id: Id, bury: Option<Instant>) -> Option<Connection> {
         self.get(id)?;
         let connection = self.slots.get_mut(id.slot)?.tenant.take()?;
+        let mut gone = 0;
         for (flow, way) in [(&connection.forward, Way::Forward), (&connection.reverse, Way::Reverse)] {
             let tuple = Tuple::new(id.slot, way);
             if let Ok(found) = self.index.find_entry(hash(flow), |one| *one == tuple) {
                 found.remove();
+                gone += 1;
             }
         }
+        self.torn += u64::from(gone != 2);
         self.deadlines.remove(&mut self.slots, id.slot);
         self.free.push(id.slot);
         if let Some(now) = bury {

@@ -10,9 +10,10 @@ use proptest::prelude::*;
 use scalebed_cluster::{Ablations, NodeConfig};
 use scalebed_engine::{Engine, Frame, Input, Instant, Output, PortIndex};
 use scalebed_frame::build::{self, Envelope, TcpFields};
+use scalebed_frame::control::{Admitted, Assignment, Matrix};
 use scalebed_frame::view::{ACK, Arp, FIN, Network as Layer3, RST, SYN};
 use scalebed_frame::{
-    DistributionMode, Flow, GroupId, Incarnation, Mac, MemberId, NetworkId, Protocol, View, mac, render,
+    DistributionMode, Flow, Generation, GroupId, Incarnation, Mac, MemberId, NetworkId, Protocol, View, mac, render,
 };
 use scalebed_topologies::lab::{Architecture, Group, HideNat, Network, NetworkRole, Port, PortRole, Prefix, Rule};
 
@@ -25,6 +26,21 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 5);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 9);
 const HIDDEN: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 const ME: MemberId = MemberId::new(1, 1);
+const OTHERS: [MemberId; 3] = [MemberId::new(1, 2), MemberId::new(1, 3), MemberId::new(1, 4)];
+const LIFE: Incarnation = Incarnation(256);
+const GENERATION: Generation = Generation { counter: 7, author: ME, incarnation: LIFE };
+
+/// Every bucket belongs to `owner` and is backed up by `backup`; all four members are in. `previous`: as that one's list
+/// to the owner is under way.
+fn matrix(owner: MemberId, backup: Option<MemberId>, previous: Option<MemberId>) -> Matrix {
+    let members = [ME].into_iter().chain(OTHERS);
+    Matrix {
+        generation: GENERATION,
+        admitted: members.map(|member| Admitted { member, incarnation: LIFE }).collect(),
+        orchestrators: Vec::new(),
+        buckets: vec![Assignment { owner, backup, moved: GENERATION, previous }; usize::from(config().group.buckets)],
+    }
+}
 
 fn config() -> NodeConfig {
     let group = GroupId(1);

@@ -200,7 +200,7 @@ impl Keeper<'_> {
             }
             Request::Update { text } => {
                 let outcome = self.update(&text);
-                write_line(&mut stream, &Answer::of(outcome.map(|()| true)))
+                write_line(&mut stream, &Answer::of(outcome))
             }
             Request::Seen { flow } => {
                 let seen = self.seen(&flow);
@@ -250,7 +250,7 @@ impl Keeper<'_> {
     }
 
     /// Starts and switches off whom another text of the lab's file lets come and go.
-    fn update(&mut self, text: &str) -> Result<(), Failure> {
+    fn update(&mut self, text: &str) -> Result<Change, Failure> {
         let file = self.order.folder.join("lab.yaml");
         let new = scalebed_topologies::load_lab("lab.yaml", text)
             .map_err(|error| Failure::new(exit::BAD_FILE, error.to_string()))?;
@@ -258,7 +258,7 @@ impl Keeper<'_> {
         self.live.change(&change.come, &change.go)?;
         std::fs::write(&file, text).map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", file.display())))?;
         self.up = new;
-        Ok(())
+        Ok(change)
     }
 
     fn enter(&mut self, node: &str, stream: &mut UnixStream) -> io::Result<()> {

@@ -46,7 +46,7 @@ pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
         return Err(Failure::new(exit::CAPABILITY, "a lab needs root for its namespaces and raw sockets: use sudo"));
     }
     if let Some(place) = place::up(name)? {
-        return update::update(&place, &lab, &text);
+        return update::update(&place, &text);
     }
     let dir = RunDir::create(wanted.out, name, 0)
         .map_err(|error| Failure::new(exit::USAGE, format!("run directory: {error}")))?;

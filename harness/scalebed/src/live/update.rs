@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use scalebed_frame::MemberId;
 use scalebed_topologies::Lab;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::client;
 use super::place::Place;
 use super::protocol::{LabStatus, Request};
 use crate::exit::{self, Failure};
-use crate::files;
 
 /// A member that was started is Active within this: twice what a join takes at most.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Names of members that a file lets come and go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// To be started.
     pub come: Vec<String>,
@@ -102,15 +102,13 @@ fn differences(one: &Lab, other: &Lab) -> Vec<String> {
 /// # Errors
 /// [`exit::USAGE`]: the file differs in what can't change, or a member that is to go is broken. [`exit::APPLY`]: who was
 /// started did not come into service.
-pub fn update(place: &Place, file: &Lab, text: &str) -> Result<u8, Failure> {
-    let (up, _) = files::lab(&place.lab_file().to_string_lossy())?;
-    let change = Change::between(&up, file)?;
+pub fn update(place: &Place, text: &str) -> Result<u8, Failure> {
+    // All of it is begun, or nothing.
+    let change: Change = client::ask(place, &Request::Update { text: text.to_owned() })?;
     if change.is_empty() {
         println!("{} is up, and the file says the same: nothing to change", place.name);
         return Ok(exit::PASS);
     }
-    // All of it is begun, or nothing.
-    let _done: bool = client::ask(place, &Request::Update { text: text.to_owned() })?;
     print!("{change}");
     let began = Instant::now();
     while let Some(waiting) = waiting(place, &change)? {

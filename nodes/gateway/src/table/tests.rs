@@ -104,6 +104,7 @@ impl Both {
 
     fn agree(&self) -> Result<(), TestCaseError> {
         prop_assert_eq!(self.table.len(), self.model.len());
+        prop_assert_eq!(self.table.torn(), 0);
         prop_assert_eq!(self.table.deadline().is_some(), !self.model.is_empty());
         // Lazy: it may ask to be looked at too early, and never too late.
         let first = self.model.values().min().copied().unwrap_or(u64::MAX);

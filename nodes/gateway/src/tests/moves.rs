@@ -1,29 +1,10 @@
 //! What a member tells of connections in buckets that moved: whoever gets their packets next must know them.
 
-use scalebed_frame::control::{Admitted, Assignment, Matrix};
 use scalebed_frame::sync::{ConnectionState, Entry, Item, Version};
-use scalebed_frame::{Bucket, Generation, MemberId};
+use scalebed_frame::{Bucket, MemberId};
 use scalebed_topologies::Quirks;
 
 use super::*;
-
-const OTHERS: [MemberId; 3] = [MemberId::new(1, 2), MemberId::new(1, 3), MemberId::new(1, 4)];
-const LIFE: Incarnation = Incarnation(256);
-const GENERATION: Generation = Generation { counter: 7, author: ME, incarnation: LIFE };
-
-/// Every bucket belongs to `owner` and is backed up by `backup`; all four members are in.
-fn matrix(owner: MemberId, backup: MemberId) -> Matrix {
-    let members = [ME].into_iter().chain(OTHERS);
-    Matrix {
-        generation: GENERATION,
-        admitted: members.map(|member| Admitted { member, incarnation: LIFE }).collect(),
-        orchestrators: Vec::new(),
-        buckets: vec![
-            Assignment { owner, backup: Some(backup), moved: GENERATION, previous: Some(ME) };
-            usize::from(config().group.buckets)
-        ],
-    }
-}
 
 fn entry(owner: MemberId, port: u16) -> Entry {
     let forward = Flow { protocol: Protocol::UDP, src: CLIENT.into(), dst: SERVER.into(), src_port: port, dst_port: 9 };
@@ -45,7 +26,7 @@ fn entry(owner: MemberId, port: u16) -> Entry {
 /// A gateway with that matrix that hears all others.
 fn gateway(owner: MemberId, backup: MemberId) -> Gateway {
     let mut gateway = Gateway::new(config());
-    gateway.view.install(Some(&matrix(owner, backup)), |_| (false, None));
+    gateway.view.install(Some(&matrix(owner, Some(backup), Some(ME))), |_| (false, None));
     for other in OTHERS {
         gateway.streams.heard(other, LIFE);
     }
@@ -140,7 +121,7 @@ fn a_joiner_takes_its_own_old_copies_over_only_when_the_list_is_complete() {
     // It owned this in the life before; meanwhile the previous owner began the connection anew.
     gateway.apply_entry(&Entry { life: Incarnation(1), ..entry(ME, 10_001) });
     (gateway.view.incarnation, gateway.view.accepted) = (LIFE, GENERATION);
-    gateway.view.install(Some(&matrix(ME, previous)), |_| (true, Some(previous)));
+    gateway.view.install(Some(&matrix(ME, Some(previous), Some(ME))), |_| (true, Some(previous)));
     gateway.walk();
     let newer = Entry { version: Version { generation: 2, counter: 0 }, ..entry(previous, 10_001) };
     let newer = Entry { reverse: Flow { dst_port: 777, ..newer.reverse }, ..newer };
@@ -152,7 +133,7 @@ fn a_joiner_takes_its_own_old_copies_over_only_when_the_list_is_complete() {
     assert_eq!(port(&gateway), 777, "the list's word is newer");
     // What no list named is its own again when the list is complete.
     gateway.apply_entry(&Entry { life: Incarnation(1), ..entry(ME, 10_002) });
-    gateway.view.install(Some(&matrix(ME, previous)), |_| (true, None));
+    gateway.view.install(Some(&matrix(ME, Some(previous), Some(ME))), |_| (true, None));
     gateway.walk();
     let (id, _) = gateway.table.find(&entry(ME, 10_002).forward).unwrap();
     assert_eq!(gateway.table.get(id).unwrap().life, LIFE);

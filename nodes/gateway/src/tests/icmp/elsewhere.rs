@@ -1,16 +1,12 @@
 //! An error that lands at another member than its connection's owner goes the way of a packet of its own direction.
 
-use scalebed_frame::control::{Admitted, Assignment, Matrix};
 use scalebed_frame::sync::{ConnectionState, Entry, Item, Version};
-use scalebed_frame::{Bucket, Generation, Kind, MhoId, NodeId, Shim};
+use scalebed_frame::{Bucket, Kind, MhoId, NodeId, Shim};
 
 use super::*;
 use crate::counters::Fate;
 use crate::path::{Entering, Known};
 
-const OTHERS: [MemberId; 3] = [MemberId::new(1, 2), MemberId::new(1, 3), MemberId::new(1, 4)];
-const LIFE: Incarnation = Incarnation(256);
-const GENERATION: Generation = Generation { counter: 7, author: ME, incarnation: LIFE };
 const OWNER: MemberId = OTHERS[0];
 const DOWNLINK: u16 = 0;
 
@@ -27,25 +23,11 @@ fn of_maestro(me: MemberId) -> NodeConfig {
     }
 }
 
-/// All buckets belong to `owner`; `previous`: as that one's list to it is under way.
-fn matrix(owner: MemberId, previous: Option<MemberId>) -> Matrix {
-    let members = [ME].into_iter().chain(OTHERS);
-    Matrix {
-        generation: GENERATION,
-        admitted: members.map(|member| Admitted { member, incarnation: LIFE }).collect(),
-        orchestrators: Vec::new(),
-        buckets: vec![
-            Assignment { owner, backup: None, moved: GENERATION, previous };
-            usize::from(config().group.buckets)
-        ],
-    }
-}
-
 /// A member that serves, where all buckets are `buckets`' and may be owned, with the next hops known.
 fn member(config: NodeConfig, buckets: MemberId) -> Gateway {
     let mut gateway = Gateway::new(config);
     gateway.links.fill(true);
-    gateway.view.install(Some(&matrix(buckets, None)), |_| (true, None));
+    gateway.view.install(Some(&matrix(buckets, None, None)), |_| (true, None));
     (gateway.view.incarnation, gateway.view.accepted, gateway.view.fenced) = (LIFE, GENERATION, false);
     for other in OTHERS.into_iter().chain([ME]) {
         gateway.streams.heard(other, LIFE);
@@ -202,7 +184,7 @@ fn others_are_asked_for_its_connection() {
 #[test]
 fn a_new_owner_passes_it_to_the_previous_one() {
     let mut here = member(of_maestro(ME), ME);
-    here.view.install(Some(&matrix(ME, Some(OTHERS[1]))), |_| (true, Some(OTHERS[1])));
+    here.view.install(Some(&matrix(ME, None, Some(OTHERS[1]))), |_| (true, Some(OTHERS[1])));
     let (fate, out) = take(&mut here, dispatched(errors()[0].1.clone(), ME, OUTSIDE, 7));
     assert_eq!((fate, here.counters.get(Count::ToPrevious)), (Fate::Sent, 1));
     assert_eq!(shim(&out[0]).target, NodeId::from(OTHERS[1]).code());
