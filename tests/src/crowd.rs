@@ -2,7 +2,6 @@
 //! them one after the other and then says nothing more. Judged by nobody: for what a group holds, not for what it does.
 
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use scalebed_gateway::{Footprint, Gateway};
 use scalebed_harness::nodes::{self, Config};
 use scalebed_orchestrator::Orchestrator;
 use scalebed_switch::Switch;
-use scalebed_topologies::lab::{End, Network, NetworkRole, NodeKind, PortRole};
+use scalebed_topologies::lab::{End, Network, NetworkRole, NodeKind, PortRole, Prefix};
 use scalebed_topologies::scenario::Overrides;
 use scalebed_topologies::{Lab, catalogue, load_lab};
 
@@ -51,8 +50,8 @@ struct Crowd {
 struct Side {
     port: u16,
     mac: Mac,
-    /// The first prefix behind the next hop.
-    hosts: (Ipv4Addr, u8),
+    /// The first IPv4 prefix behind the next hop.
+    hosts: Prefix,
     cluster: Mac,
 }
 
@@ -63,11 +62,12 @@ impl Crowd {
             let network: &Network = lab.role(role).expect("a network of the role");
             let place = node.ports.iter().position(|port| port.role == PortRole::Station(network.id));
             let port = place.expect("a port on it");
-            let route = network.routes.first().expect("a route to the crowd").prefix;
+            let mut behind = network.routes.iter().map(|route| route.prefix);
+            let hosts = behind.find(|prefix| prefix.address.is_ipv4()).expect("a route to the crowd");
             Side {
                 port: u16::try_from(port).expect("few ports"),
                 mac: node.ports[port].mac,
-                hosts: (route.network(), route.length),
+                hosts,
                 cluster: network.cluster_mac,
             }
         };
@@ -82,15 +82,12 @@ impl Crowd {
 
     /// The `n`-th connection: addresses that are spread over the prefixes, and a port that tells equal pairs apart.
     fn flow(&self, n: u32) -> Flow {
-        let host = |(base, length): (Ipv4Addr, u8), n: u32| {
-            let size = 1u32 << (32 - length);
-            // Neither the network's nor the broadcast address.
-            Ipv4Addr::from(u32::from(base) + 1 + n % (size - 2))
-        };
+        // Neither the network's nor the broadcast address.
+        let host = |prefix: Prefix, n: u32| prefix.host(1 + u64::from(n) % (prefix.addresses() - 2));
         Flow {
             protocol: Protocol::TCP,
-            src: host(self.sides[0].hosts, n).into(),
-            dst: host(self.sides[1].hosts, n.wrapping_mul(2_654_435_761) >> 8).into(),
+            src: host(self.sides[0].hosts, n),
+            dst: host(self.sides[1].hosts, n.wrapping_mul(2_654_435_761) >> 8),
             src_port: u16::try_from(1_024 + n / 8_192).expect("few connections an address"),
             dst_port: 443,
         }

@@ -11,7 +11,7 @@ use scalebed_harness::world::sim::Wrap;
 pub enum Fault {
     /// A member loses one of so many packets that it should send out.
     DropOneIn(u64),
-    /// A member sends one of so many packets out of the `outside` network with an untranslated source.
+    /// A member sends one of so many IPv4 packets out of the `outside` network with an untranslated source.
     LeakOneIn {
         /// One of so many.
         packets: u64,
@@ -52,7 +52,9 @@ impl<E: Engine> Mutant<E> {
                 self.seen += 1;
                 return (!self.seen.is_multiple_of(packets)).then_some((port, frame));
             }
-            (Fault::LeakOneIn { packets, outside }, Some(shim), _) if shim.network == outside => {
+            (Fault::LeakOneIn { packets, outside }, Some(shim), _)
+                if shim.network == outside && view.flow().is_some_and(|flow| flow.is_ipv4()) =>
+            {
                 self.seen += 1;
                 if self.seen.is_multiple_of(packets)
                     && let Some(ip) = view.ip()

@@ -13,7 +13,7 @@ use scalebed_topologies::Lab;
 use scalebed_topologies::lab::NodeKind;
 use scalebed_topologies::scenario::Overrides;
 
-/// Flows of a mode; `SCALEBED_TIER=soak` takes 10,000.
+/// Flows of a mode and a family; `SCALEBED_TIER=soak` takes 10,000.
 fn flows() -> u32 {
     if scalebed_tests::soak() { 10_000 } else { 2_000 }
 }
@@ -33,7 +33,8 @@ fn observed(scenario: &str, overrides: &Overrides) -> (Lab, Vec<Observation>) {
     let loaded = files::scenario(scenario).expect("a shipped scenario");
     let lab = loaded.lab.with(overrides);
     let mut scenario = loaded.scenario;
-    (scenario.traffic.population, scenario.traffic.probes) = (flows(), 16);
+    (scenario.traffic.population, scenario.traffic.probes) = (2 * flows(), 16);
+    scenario.traffic.ipv6_percent = 50;
     (scenario.baseline_ms, scenario.settle_ms, scenario.kernel_transfers) = (1_000, 500, false);
     let mut world = Sim::new(&lab, 1);
     let settings = Settings { seed: 1, ..Settings::default() };
@@ -71,9 +72,11 @@ fn agrees(mode: DistributionMode, l4: bool, nat: bool) {
         }
     }
     let all = u32::try_from(ways.len()).expect("few");
-    assert!(all >= flows() && there >= all, "{all} flows of {}, {there} packets", flows());
+    let v4 = u32::try_from(ways.values().filter(|(flow, _)| flow.is_ipv4()).count()).expect("few");
+    assert!(v4 >= flows() && all - v4 >= flows() && there >= all, "{all} flows, {v4} of IPv4, {there} packets");
     // Where NAT takes a port that the key needs, nothing can be told before.
     let open = ways.values().filter(|(_, way)| way.back.is_none()).count();
+    assert!(ways.values().all(|(flow, way)| way.back.is_some() || flow.is_ipv4()), "IPv6 is not translated");
     assert!(open > 0 || back >= all, "{back} packets back of {all} flows");
     assert_eq!(open > 0, l4 && nat, "{open} flows are open");
 }
@@ -138,7 +141,8 @@ fn the_pivot_hands_over_where_it_is_told() {
     });
     let owners: BTreeMap<u32, MemberId> = owners.collect();
     let pivot = MemberId::new(1, 1);
-    assert!(owners.len() >= flows() as usize, "{} flows", owners.len());
+    let v4 = all.values().filter(|flow| flow.is_ipv4()).count();
+    assert!(v4.min(owners.len() - v4) >= flows() as usize, "{} flows, {v4} of IPv4", owners.len());
     let expected: BTreeMap<u32, MemberId> = owners.into_iter().filter(|(_, owner)| *owner != pivot).collect();
     assert!(expected.len() > flows() as usize / 2);
     assert_eq!(handed, expected);

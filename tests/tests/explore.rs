@@ -105,6 +105,7 @@ fn a_find_is_made_small_and_replays() {
         seed: shrunk.case.seed,
         general: shrunk.case.general,
         quirks: Vec::new(),
+        ipv6_percent: shrunk.case.ipv6_percent,
         full: None,
         commit: "test".to_owned(),
         ablate: vec!["echo-guard".to_owned()],

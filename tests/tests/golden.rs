@@ -31,9 +31,10 @@ const TRAFFIC: Traffic = Traffic {
     young_percent: 20,
     states_percent: 0,
     denied: 0,
+    ipv6_percent: 50,
 };
 /// What the dissector is asked for.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 16] = [
     "frame.number",
     "scalebed.kind",
     "scalebed.network",
@@ -46,6 +47,10 @@ const FIELDS: [&str; 12] = [
     "arp.opcode",
     "ip.src",
     "ip.dst",
+    "ipv6.src",
+    "ipv6.dst",
+    "icmpv6.type",
+    "icmpv6.nd.ns.target_address",
 ];
 
 /// What kind of frame it is: by the shim, and by what a control message says.

@@ -1,7 +1,8 @@
-//! Hosts have the kernel's own stack: `ping`, `curl` and `iperf3` work through the cluster unchanged.
+//! Hosts have the kernel's own stack: `ping`, `curl`, `iperf3` and `ssh` work through the cluster unchanged, in both
+//! families, in pieces too, and hear from it where a packet is too big.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,16 @@ use scalebed_harness::world::World as _;
 use scalebed_harness::world::netns::{Netns, Places};
 use scalebed_netns::{Process, ProcessSpec};
 use scalebed_tests::{installed, needs_root, programs};
+use scalebed_topologies::scenario::Scenario;
+use scalebed_topologies::{Lab, catalogue, load_lab};
 
 /// No command here takes longer.
 const LIMIT: Duration = Duration::from_secs(15);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 101);
+const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 0x101);
+/// The cluster's addresses inside.
+const CLUSTER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const CLUSTER6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 /// What connections to the outside hide behind.
 const HIDDEN: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 1);
 const PAGE: &str = "a page from the outside";
@@ -26,6 +33,10 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn spawn(&self, host: &str, program: &str, args: &[&str]) -> Process {
+        for ending in ["out", "err"] {
+            // What the last one printed; the first time there is none.
+            let _none = std::fs::remove_file(self.folder.join(format!("{program}-{host}.{ending}")));
+        }
         let spec = ProcessSpec {
             program: program.into(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
@@ -40,10 +51,15 @@ impl Bench<'_> {
 
     /// Runs a command on a host to its end, and gives what it printed.
     fn run(&self, host: &str, program: &str, args: &[&str]) -> String {
-        let status = self.spawn(host, program, args).wait(LIMIT).expect("an end in time");
-        let text = self.printed(host, program);
-        assert!(status.success(), "{host}$ {program} {args:?}: {status}\n{text}");
+        let (success, text) = self.tries(host, program, args);
+        assert!(success, "{host}$ {program} {args:?}\n{text}");
         text
+    }
+
+    /// The same for one that may fail: did it not?
+    fn tries(&self, host: &str, program: &str, args: &[&str]) -> (bool, String) {
+        let status = self.spawn(host, program, args).wait(LIMIT).expect("an end in time");
+        (status.success(), self.printed(host, program))
     }
 
     fn printed(&self, host: &str, program: &str) -> String {
@@ -54,61 +70,114 @@ impl Bench<'_> {
     }
 }
 
-fn works_through(scenario: &str) {
+/// A lab in service, and what is done in it.
+fn in_lab(lab: &Lab, scenario: &Scenario, act: impl FnOnce(&Bench<'_>)) {
     let place = tempfile::tempdir().expect("a temporary directory");
-    let loaded = files::scenario(scenario).expect("a shipped scenario");
     let programs = programs();
     let places = Places::of(place.path(), &programs);
-    let mut world = Netns::build(&loaded.lab, &places, None).expect("a lab");
-    driver::boot(&mut world, &loaded.lab, &loaded.scenario, Settings::default()).expect("a lab in service");
+    let mut world = Netns::build(lab, &places, None).expect("a lab");
+    driver::boot(&mut world, lab, scenario, Settings::default()).expect("a lab in service");
     let mut bench = Bench { world, folder: place.path() };
-    if installed("ping") {
-        for target in [OUTSIDE, Ipv4Addr::new(198, 18, 0, 1)] {
-            let text = bench.run("inside-1", "ping", &["-c", "3", "-i", "0.2", "-W", "2", &target.to_string()]);
-            assert!(text.contains("3 received"), "{text}");
-        }
-    }
-    if installed("curl") {
-        let ns = bench.world.namespace("outside-1").expect("a host");
-        let listener = bench.world.sandbox().run_in(ns, || TcpListener::bind((OUTSIDE, 80))).expect("inside");
-        let listener = listener.expect("a listener");
-        let server = std::thread::spawn(move || serve(&listener));
-        let text = bench.run("inside-1", "curl", &["-sS", "--max-time", "10", &format!("http://{OUTSIDE}/")]);
-        assert_eq!(text, PAGE);
-        server.join().expect("no panic").expect("served");
-    }
-    if installed("iperf3") {
-        let mut server = bench.spawn("outside-1", "iperf3", &["-s", "-1", "--forceflush"]);
-        let deadline = Instant::now() + LIMIT;
-        while !bench.printed("outside-1", "iperf3").contains("listening") {
-            assert!(Instant::now() < deadline, "iperf3 does not listen");
-            std::thread::yield_now();
-        }
-        let text = bench.run("inside-1", "iperf3", &["-c", &OUTSIDE.to_string(), "-t", "1"]);
-        assert!(text.contains("receiver"), "{text}");
-        server.wait(LIMIT).expect("one test ends it");
-    }
-    refused_port(&bench);
-    if installed("ssh") && installed("sshd") {
-        logs_in(&bench);
-    }
+    act(&bench);
     let _evidence = bench.world.finish().expect("counters");
     bench.world.teardown().expect("a clean end");
 }
 
+fn works_through(scenario: &str) {
+    let loaded = files::scenario(scenario).expect("a shipped scenario");
+    in_lab(&loaded.lab, &loaded.scenario, |bench| {
+        if installed("ping") {
+            pings(bench);
+        }
+        for address in [OUTSIDE.into(), OUTSIDE6.into()] {
+            if installed("curl") {
+                fetches_a_page(bench, address);
+            }
+            if installed("iperf3") {
+                measures(bench, address);
+            }
+            refused_port(bench, address);
+        }
+        if installed("ssh") && installed("sshd") {
+            logs_in(bench);
+        }
+    });
+}
+
+/// Whole, and in three pieces: the kernels break the packets and put them together.
+fn pings(bench: &Bench<'_>) {
+    let three = |target: IpAddr, size: &str| {
+        let args = ["-c", "3", "-i", "0.2", "-W", "2", "-s", size, &target.to_string()];
+        let text = bench.run("inside-1", "ping", &args);
+        assert!(text.contains("3 received"), "{text}");
+    };
+    for target in [OUTSIDE.into(), CLUSTER.into(), OUTSIDE6.into(), CLUSTER6.into()] {
+        three(target, "56");
+    }
+    for target in [OUTSIDE.into(), OUTSIDE6.into()] {
+        three(target, "4000");
+    }
+}
+
+fn fetches_a_page(bench: &Bench<'_>, address: IpAddr) {
+    let ns = bench.world.namespace("outside-1").expect("a host");
+    let listener = bench.world.sandbox().run_in(ns, || TcpListener::bind((address, 80))).expect("inside");
+    let listener = listener.expect("a listener");
+    let server = std::thread::spawn(move || serve(&listener));
+    let page = format!("http://{}/", SocketAddr::new(address, 80));
+    let text = bench.run("inside-1", "curl", &["-sS", "--max-time", "10", &page]);
+    assert_eq!(text, PAGE);
+    server.join().expect("no panic").expect("served");
+}
+
+fn measures(bench: &Bench<'_>, address: IpAddr) {
+    let mut server = bench.spawn("outside-1", "iperf3", &["-s", "-1", "--forceflush"]);
+    let deadline = Instant::now() + LIMIT;
+    while !bench.printed("outside-1", "iperf3").contains("listening") {
+        assert!(Instant::now() < deadline, "iperf3 does not listen");
+        std::thread::yield_now();
+    }
+    let text = bench.run("inside-1", "iperf3", &["-c", &address.to_string(), "-t", "1"]);
+    assert!(text.contains("receiver"), "{text}");
+    server.wait(LIMIT).expect("one test ends it");
+}
+
 /// The server's kernel says that nobody listens, in an ICMP error that quotes the packet as the cluster had translated it:
 /// the client's kernel knows its own packet by it.
-fn refused_port(bench: &Bench<'_>) {
+fn refused_port(bench: &Bench<'_>, address: IpAddr) {
     let ns = bench.world.namespace("inside-1").expect("a host");
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let refused = bench.world.sandbox().run_in(ns, || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect((OUTSIDE, 9_999))?;
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((address, 9_999))?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
         socket.send(b"is anybody there?")?;
         socket.recv(&mut [0; 64])
     });
     let error = refused.expect("inside").expect_err("nobody listens");
-    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{address}: {error}");
+}
+
+/// The outside takes 1,400 bytes: members break what may be broken, and tell the sender of all else.
+fn narrows(scenario: &str, lab: &str) {
+    let text = catalogue::lab_text(lab).expect("a shipped lab");
+    let narrow = text.replace("    cluster: 198.18.1.1\n", "    cluster: 198.18.1.1\n    mtu: 1400\n");
+    let lab = load_lab("narrow.yaml", &narrow).expect("a lab");
+    let scenario = files::scenario(scenario).expect("a shipped scenario").scenario;
+    in_lab(&lab, &scenario, |bench| {
+        let ping = |target: IpAddr, forbid: &str| {
+            let args = ["-c", "3", "-i", "0.2", "-W", "2", "-s", "1400", "-M", forbid, &target.to_string()];
+            bench.tries("inside-1", "ping", &args).1
+        };
+        let broken = ping(OUTSIDE.into(), "dont");
+        assert!(broken.contains("3 received"), "{broken}");
+        let forbidden = ping(OUTSIDE.into(), "do");
+        assert!(forbidden.contains(&format!("From {CLUSTER} ")) && forbidden.contains("mtu = 1400"), "{forbidden}");
+        // The first dies; the kernel has learned by then, and breaks the others itself.
+        let told = ping(OUTSIDE6.into(), "want");
+        assert!(told.contains(&format!("From {CLUSTER6} ")) && told.contains("mtu=1400"), "{told}");
+        assert!(told.contains("2 received"), "{told}");
+    });
 }
 
 /// A session over ssh, with keys of its own, and a `/run` of its own for the server.
@@ -157,5 +226,21 @@ fn netns_ping_curl_and_iperf3_work_through_maestro() {
 fn netns_ping_curl_and_iperf3_work_through_elasticxl() {
     if !needs_root("netns_ping_curl_and_iperf3_work_through_elasticxl") {
         works_through("elasticxl/steady");
+    }
+}
+
+#[test]
+fn netns_maestro_breaks_what_may_be_broken_and_tells_of_what_is_too_big() {
+    let test = "netns_maestro_breaks_what_may_be_broken_and_tells_of_what_is_too_big";
+    if !needs_root(test) && installed("ping") {
+        narrows("maestro/steady", "maestro-single-site");
+    }
+}
+
+#[test]
+fn netns_elasticxl_breaks_what_may_be_broken_and_tells_of_what_is_too_big() {
+    let test = "netns_elasticxl_breaks_what_may_be_broken_and_tells_of_what_is_too_big";
+    if !needs_root(test) && installed("ping") {
+        narrows("elasticxl/steady", "elasticxl-single-site");
     }
 }

@@ -33,8 +33,9 @@ fn config(start: u64) -> Config {
         on_link: Vec::new(),
         next_hop: Ipv4Addr::new(198, 18, own, 2),
         gateway: Ipv4Addr::new(198, 18, other, 2),
+        ipv6: None,
     };
-    let behind = |third| vec![Prefix { address: Ipv4Addr::new(198, 18, third, 0), length: 24 }];
+    let behind = |third| vec![Prefix { address: Ipv4Addr::new(198, 18, third, 0).into(), length: 24 }];
     let traffic = Traffic {
         probes: 16,
         probe_rate: RATE,
@@ -43,6 +44,7 @@ fn config(start: u64) -> Config {
         young_percent: 0,
         states_percent: 0,
         denied: 0,
+        ipv6_percent: 0,
     };
     let addresses = |third| Addresses { on_link: Vec::new(), behind: behind(third) };
     let schedule = profile(&Profile {

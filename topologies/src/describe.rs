@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::lab::{Architecture, Bond, HashField, Lab, NetworkRole, NodeKind, Port, PortRole};
+use crate::lab::{Architecture, Bond, HashField, Host, Lab, NetworkRole, NodeKind, PLAIN_MTU, Port, PortRole};
 
 impl Lab {
     /// The whole lab as compact text: what `plan` prints and snapshots hold.
@@ -50,15 +50,26 @@ impl Lab {
         for network in &self.networks {
             let (id, role) = (network.id.0, network.role);
             write!(out, "network {id} {} ({role:?}) {} cluster {}", network.name, network.subnet, network.cluster_ip)?;
+            if let Some(side) = network.ipv6 {
+                write!(out, ", {} cluster {}", side.subnet, side.cluster_ip)?;
+            }
+            if network.mtu != PLAIN_MTU {
+                write!(out, ", MTU {}", network.mtu)?;
+            }
             write!(out, " {}", network.cluster_mac)?;
             network.routes.iter().try_for_each(|route| write!(out, ", {} via {}", route.prefix, route.via))?;
             writeln!(out)?;
         }
         for side in &self.generator {
-            let (first, last) = (side.on_link.first(), side.on_link.last());
-            let show = |address: Option<&std::net::Ipv4Addr>| address.map_or(String::new(), ToString::to_string);
-            let name = self.name_of(side.network);
-            write!(out, "generator on {name}: {}..{} and next hop {}", show(first), show(last), side.next_hop)?;
+            write!(out, "generator on {}:", self.name_of(side.network))?;
+            for v4 in [true, false] {
+                let mut own = side.on_link.iter().filter(|address| address.is_ipv4() == v4);
+                if let (Some(first), last) = (own.next(), own.next_back()) {
+                    write!(out, " {first}..{} and", last.unwrap_or(first))?;
+                }
+            }
+            write!(out, " next hop {}", side.next_hop)?;
+            side.next_hop6.iter().try_for_each(|hop| write!(out, " {hop}"))?;
             side.behind.iter().try_for_each(|prefix| write!(out, ", {prefix} behind it"))?;
             writeln!(out)?;
         }
@@ -67,6 +78,7 @@ impl Lab {
                 NodeKind::Mho(mho) => format!("orchestrator {mho}"),
                 NodeKind::Member(member) => format!("member {member}"),
                 NodeKind::Switch(network) => format!("switch of {}", self.name_of(*network)),
+                NodeKind::Host(Host { address, address6: Some(address6), .. }) => format!("host {address} {address6}"),
                 NodeKind::Host(host) => format!("host {}", host.address),
                 NodeKind::Generator => "generator".to_owned(),
             };

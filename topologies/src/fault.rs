@@ -260,10 +260,10 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownKind {
     /// What stands after `=` is no number that fits.
-    #[error("`{0}` is no number from 1 to {1}")]
+    #[error("{} is no number from 1 to {most}", crate::error::quoted(.0), most = .1)]
     Number(String, u16),
     /// No such word.
-    #[error("no fault is written `{0}`")]
+    #[error("no fault is written {}", crate::error::quoted(.0))]
     Word(String),
 }
 

@@ -1,12 +1,12 @@
 //! A validated, addressed lab: every node, port and cable has its name and address; nothing is left to decide.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use scalebed_frame::{DistributionMode, Flow, GroupId, Mac, MemberId, MhoId, NetworkId, NodeId};
 use serde::{Deserialize, Serialize};
 
 pub use crate::cable::{Cable, End};
+pub use crate::prefix::Prefix;
 use crate::quirks::Quirks;
 use crate::scenario::{CableFault, Overrides};
 
@@ -96,11 +96,14 @@ pub enum HashField {
 pub struct GeneratorSide {
     /// The network that its port is on.
     pub network: NetworkId,
-    /// Addresses that answer ARP themselves.
-    pub on_link: Vec<Ipv4Addr>,
+    /// Addresses that answer ARP and neighbour solicitations themselves, of both families.
+    pub on_link: Vec<IpAddr>,
     /// The next hop that it plays.
     pub next_hop: Ipv4Addr,
-    /// What lies behind that next hop: the network's routes through it.
+    /// The same next hop's IPv6 address, where the network has IPv6.
+    #[serde(default)]
+    pub next_hop6: Option<Ipv6Addr>,
+    /// What lies behind that next hop: the network's routes through it, of both families.
     pub behind: Vec<Prefix>,
 }
 
@@ -227,7 +230,7 @@ pub struct Rule {
     pub src: Option<Prefix>,
     /// Destination prefix.
     pub dst: Option<Prefix>,
-    /// `tcp`, `udp`, `icmp` by IP number.
+    /// `tcp`, `udp`, `icmp`, `icmpv6` by IP number.
     pub protocol: Option<u8>,
     /// Destination ports, both ends included.
     pub dst_ports: Option<(u16, u16)>,
@@ -236,14 +239,10 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Is it about packets of this flow? Prefixes are IPv4.
+    /// Is it about packets of this flow?
     #[must_use]
     pub fn matches(&self, flow: &Flow) -> bool {
-        let within = |prefix: Option<Prefix>, address: IpAddr| match (prefix, address) {
-            (None, _) => true,
-            (Some(prefix), IpAddr::V4(v4)) => prefix.contains(v4),
-            (Some(_), IpAddr::V6(_)) => false,
-        };
+        let within = |prefix: Option<Prefix>, address| prefix.is_none_or(|prefix| prefix.contains(address));
         within(self.src, flow.src)
             && within(self.dst, flow.dst)
             && self.protocol.is_none_or(|protocol| protocol == flow.protocol.0)
@@ -251,52 +250,7 @@ impl Rule {
     }
 }
 
-/// An IPv4 prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Prefix {
-    /// Network address, host bits zero.
-    pub address: Ipv4Addr,
-    /// Length, 0..=32.
-    pub length: u8,
-}
-
-impl Prefix {
-    /// Its address with the host bits cleared.
-    #[must_use]
-    pub fn network(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.address) & self.mask())
-    }
-
-    /// Its last address: the broadcast address of a subnet.
-    #[must_use]
-    pub fn last(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.address) | !self.mask())
-    }
-
-    /// Have the two an address in common?
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
-        self.contains(other.address) || other.contains(self.address)
-    }
-
-    fn mask(&self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.length.min(32))).unwrap_or(0)
-    }
-
-    /// Does it hold `address`?
-    #[must_use]
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        u32::from(address) & self.mask() == u32::from(self.address) & self.mask()
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
-}
-
-/// Hide NAT: sources behind `from` that leave to `to` take the cluster's address there, each member its own ports.
+/// Hide NAT, of IPv4 alone (RFC 4864 on why IPv6 does without): sources behind `from` that leave to `to` take the cluster's address there, each member its own ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HideNat {
     /// Where clients are.
@@ -334,10 +288,61 @@ pub struct Network {
     pub subnet: Prefix,
     /// The cluster's one address on it.
     pub cluster_ip: Ipv4Addr,
+    /// Its IPv6 side, if it has one.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Side>,
+    /// The largest IP packet on its cables, bytes.
+    #[serde(default = "plain_mtu")]
+    pub mtu: u16,
     /// The cluster's one MAC on it (VMAC of Maestro, cluster MAC of ElasticXL).
     pub cluster_mac: Mac,
-    /// Remote prefixes that are reached through a next hop on this network.
+    /// Remote prefixes that are reached through a next hop on this network, of both families.
     pub routes: Vec<Route>,
+}
+
+/// Ethernet's.
+pub const PLAIN_MTU: u16 = 1_500;
+
+const fn plain_mtu() -> u16 {
+    PLAIN_MTU
+}
+
+/// The IPv6 side of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6Side {
+    /// Its subnet.
+    pub subnet: Prefix,
+    /// The cluster's one address on it.
+    pub cluster_ip: Ipv6Addr,
+}
+
+impl Network {
+    /// Its subnets, IPv4 first.
+    pub fn subnets(&self) -> impl Iterator<Item = Prefix> + use<> {
+        std::iter::once(self.subnet).chain(self.ipv6.map(|side| side.subnet))
+    }
+
+    /// The cluster's addresses on it, IPv4 first.
+    pub fn cluster_ips(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        std::iter::once(self.cluster_ip.into()).chain(self.ipv6.map(|side| side.cluster_ip.into()))
+    }
+
+    /// Is it an address of one of its subnets?
+    #[must_use]
+    pub fn is_on_link(&self, address: IpAddr) -> bool {
+        self.subnets().any(|subnet| subnet.contains(address))
+    }
+
+    /// The cluster's address on it of the family of `other`.
+    #[must_use]
+    pub fn cluster_ip_like(&self, other: IpAddr) -> Option<IpAddr> {
+        self.cluster_ips().find(|address| address.is_ipv4() == other.is_ipv4())
+    }
+
+    /// What is on it or behind it: its subnets and the prefixes of its routes.
+    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.subnets().chain(self.routes.iter().map(|route| route.prefix))
+    }
 }
 
 /// A static route.
@@ -345,8 +350,8 @@ pub struct Network {
 pub struct Route {
     /// To where.
     pub prefix: Prefix,
-    /// Through whom.
-    pub via: Ipv4Addr,
+    /// Through whom, of the same family.
+    pub via: IpAddr,
 }
 
 /// A node of the lab: one namespace each.
@@ -394,6 +399,16 @@ pub struct Host {
     pub network: NetworkId,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its IPv6 address, if it has one.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
+}
+
+impl Host {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        std::iter::once(self.address.into()).chain(self.address6.map(IpAddr::from))
+    }
 }
 
 /// A port of a node.
@@ -405,7 +420,7 @@ pub struct Port {
     pub role: PortRole,
     /// Its own MAC.
     pub mac: Mac,
-    /// 1500 on hosts' cables, 1600 where frames carry the shim.
+    /// Its network's on hosts' cables, 1600 where frames carry the shim.
     pub mtu: u16,
     /// Its cable: an index of [`Lab::cables`].
     pub cable: u16,
@@ -484,6 +499,14 @@ impl Lab {
     #[must_use]
     pub fn network(&self, id: NetworkId) -> Option<&Network> {
         self.networks.iter().find(|network| network.id == id)
+    }
+
+    /// Has every network that the generator plays on an IPv6 side, so that flows can be of that family?
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        let has =
+            |side: &GeneratorSide| side.next_hop6.is_some() && side.behind.iter().any(|one| one.address.is_ipv6());
+        !self.generator.is_empty() && self.generator.iter().all(has)
     }
 
     /// The network of this role.

@@ -8,6 +8,7 @@ mod error;
 pub mod fault;
 pub mod lab;
 pub mod platform;
+mod prefix;
 pub mod quirks;
 mod reader;
 mod resolve;

@@ -1,7 +1,7 @@
 //! Typed reading of a YAML tree. Every method notes what is wrong and goes on, so that one pass finds every problem.
 
 use std::fmt::Display;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -210,40 +210,83 @@ fn seconds_to_millis(text: &str) -> Option<u32> {
     whole.parse::<u32>().ok()?.checked_mul(1000)?.checked_add(part)
 }
 
-/// An IPv4 address.
-pub(crate) fn address(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<At<Ipv4Addr>> {
+/// Which family a value is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    const fn address(self) -> &'static str {
+        match self {
+            Self::V4 => "198.18.0.1",
+            Self::V6 => "2001:2::1",
+        }
+    }
+
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::V4 => "198.18.0.0/24",
+            Self::V6 => "2001:2::/64",
+        }
+    }
+}
+
+/// An address of a family.
+pub(crate) fn address(node: &Node, what: &str, family: Family, problems: &mut Problems<'_>) -> Option<At<IpAddr>> {
     let At { value: text, place } = scalar(node, what, problems)?;
-    match text.parse::<Ipv4Addr>() {
-        Ok(value) => Some(At { value, place }),
-        Err(_) if text.parse::<Ipv6Addr>().is_ok() => {
-            problems.add(place, "IPv6 addresses are not supported yet", "write an IPv4 address");
+    let instead = format!("write an {} address, as in `{}`", family.word(), family.address());
+    match text.parse::<IpAddr>() {
+        Ok(value) if Family::of(value) == family => Some(At { value, place }),
+        Ok(value) => {
+            let what = format!("`{what}: {text}` is an {} address", Family::of(value).word());
+            problems.add(place, what, instead);
             None
         }
         Err(_) => {
-            let what = format!("`{what}: {}` is not an address", bare(text));
-            problems.add(place, what, "write an IPv4 address, as in `198.18.0.1`");
+            problems.add(place, format!("`{what}: {}` is not an address", bare(text)), instead);
             None
         }
     }
 }
 
-/// An IPv4 prefix, from text that is a value or a key.
-pub(crate) fn prefix(text: &str, place: Place, problems: &mut Problems<'_>) -> Option<At<Prefix>> {
-    let parts = text.split_once('/');
-    if parts.is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok()) {
-        problems.add(place, "IPv6 prefixes are not supported yet", "write an IPv4 prefix");
-        return None;
-    }
-    let parsed = parts.and_then(|(address, length)| {
+/// A prefix, from text that is a value or a key. `family`: of that one alone.
+pub(crate) fn prefix(
+    text: &str,
+    place: Place,
+    family: Option<Family>,
+    problems: &mut Problems<'_>,
+) -> Option<At<Prefix>> {
+    let parsed = text.split_once('/').and_then(|(address, length)| {
         let digits = length.bytes().all(|b| b.is_ascii_digit());
-        let length = length.parse().ok().filter(|length: &u8| digits && *length <= 32)?;
-        Some(Prefix { address: address.parse().ok()?, length })
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let length = length.parse().ok().filter(|length: &u8| digits && *length <= most)?;
+        Some(Prefix { address, length })
     });
+    let wanted = family.unwrap_or(Family::V4);
+    let instead = format!("write an {} prefix, as in `{}`", wanted.word(), wanted.prefix());
     let Some(value) = parsed else {
-        let what = format!("{} is not a prefix", quoted(text));
-        problems.add(place, what, "write an IPv4 prefix, as in `198.18.0.0/24`");
+        problems.add(place, format!("{} is not a prefix", quoted(text)), instead);
         return None;
     };
+    if family.is_some_and(|family| family != Family::of(value.address)) {
+        let what = format!("{} is an {} prefix", quoted(text), Family::of(value.address).word());
+        problems.add(place, what, instead);
+        return None;
+    }
     let network = value.network();
     if network != value.address {
         let what = format!("{} has host bits set", quoted(text));

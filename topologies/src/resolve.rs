@@ -1,10 +1,13 @@
 //! Spec -> Lab: checks what values mean together, then names, addresses and cables everything.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use scalebed_frame::{GroupId, MemberId, MhoId, NetworkId, mac};
 
 use crate::error::Problems;
 use crate::lab::{
-    Architecture, Bond, GeneratorSide, Group, HideNat, Lab, Limits, Network, PivotForward, Route, Rule, Sticky,
+    Architecture, Bond, GeneratorSide, Group, HideNat, Ipv6Side, Lab, Limits, Network, PivotForward, Prefix, Route,
+    Rule, Sticky,
 };
 use crate::platform::{self, Platform, Roles};
 use crate::quirks::Quirks;
@@ -118,12 +121,32 @@ fn networks(spec: &LabSpec, platform: &Platform, group: GroupId) -> Vec<Network>
             name: network.name.value.clone(),
             role: network.role.value,
             subnet: network.subnet.value,
-            cluster_ip: network.cluster.value,
+            cluster_ip: v4(network.cluster.value),
+            ipv6: network
+                .ipv6
+                .map(|(subnet, cluster)| Ipv6Side { subnet: subnet.value, cluster_ip: v6(cluster.value) }),
+            mtu: network.mtu,
             cluster_mac,
             routes,
         }
     };
     spec.networks.iter().enumerate().map(network).collect()
+}
+
+/// Of a key that takes IPv4 alone; reading made sure.
+pub(super) fn v4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+/// Of a key that takes IPv6 alone; reading made sure.
+pub(super) fn v6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V6(address) => address,
+        IpAddr::V4(_) => Ipv6Addr::UNSPECIFIED,
+    }
 }
 
 fn group(spec: &LabSpec, networks: &[Network]) -> Group {
@@ -151,24 +174,23 @@ fn group(spec: &LabSpec, networks: &[Network]) -> Group {
     }
 }
 
-/// A rule that names networks stands for one rule a pair of prefixes: neighbours in the policy with the same action, so
-/// that their order among themselves changes nothing.
+/// A rule that names networks stands for one rule a pair of prefixes of one family: neighbours in the policy with the same
+/// action, so that their order among themselves changes nothing.
 fn expand(rule: &RuleSpec, networks: &[Network]) -> Vec<Rule> {
     let prefixes = |side: &Match| match side {
         Match::Any => vec![None],
         Match::Prefix(prefix) => vec![Some(*prefix)],
         Match::Network(name) => {
             let network = networks.iter().find(|network| network.name == name.value);
-            let all = |network: &Network| {
-                let behind = network.routes.iter().map(|route| Some(route.prefix));
-                std::iter::once(Some(network.subnet)).chain(behind).collect()
-            };
-            network.map_or_else(Vec::new, all)
+            network.map_or_else(Vec::new, |network| network.prefixes().map(Some).collect())
         }
     };
     let to = prefixes(&rule.to);
     let one = |src, dst| Rule { src, dst, protocol: rule.protocol, dst_ports: rule.ports, accept: rule.accept };
-    prefixes(&rule.from).into_iter().flat_map(|src| to.iter().map(move |dst| one(src, *dst))).collect()
+    let meet =
+        |src: Option<Prefix>, dst: Option<Prefix>| src.zip(dst).is_none_or(|(src, dst)| src.is_like(dst.address));
+    let pairs = prefixes(&rule.from).into_iter().flat_map(|src| to.iter().map(move |dst| (src, *dst)));
+    pairs.filter(|(src, dst)| meet(*src, *dst)).map(|(src, dst)| one(src, dst)).collect()
 }
 
 /// The generator's sides, the inside first.
@@ -176,15 +198,17 @@ fn sides(spec: &LabSpec, networks: &[Network]) -> Vec<GeneratorSide> {
     let mut sides = Vec::new();
     for side in &spec.generator {
         let Some(network) = networks.iter().find(|network| network.name == side.network.value) else { continue };
-        let on_link = side.on_link.value;
-        let addresses = u32::from(on_link.network())..=u32::from(on_link.last());
-        let through = |route: &&Route| route.via == side.next_hop.value;
+        let block = |block: Prefix| (0..block.addresses()).map(move |number| block.host(number));
+        let on_link = block(side.on_link.value).chain(side.ipv6.iter().flat_map(|(written, _)| block(written.value)));
+        let next_hop6 = side.ipv6.map(|(_, address)| address.value);
+        let through = |route: &&Route| route.via == side.next_hop.value || Some(route.via) == next_hop6;
         sides.push((
             network.role,
             GeneratorSide {
                 network: network.id,
-                on_link: addresses.map(std::net::Ipv4Addr::from).collect(),
-                next_hop: side.next_hop.value,
+                on_link: on_link.collect(),
+                next_hop: v4(side.next_hop.value),
+                next_hop6: next_hop6.map(v6),
                 behind: network.routes.iter().filter(through).map(|route| route.prefix).collect(),
             },
         ));

@@ -79,7 +79,7 @@ impl Scenario {
             lab: lab.name.clone(),
             overrides: Overrides::default(),
             absent: lab.absent.clone(),
-            traffic: Traffic::SMALL,
+            traffic: Traffic::small(lab),
             baseline_ms: 0,
             settle_ms: 0,
             events: Vec::new(),
@@ -124,10 +124,13 @@ pub struct Traffic {
     /// UDP flows to [`Traffic::DENIED_PORT`], which the lab's policy must drop, at a quarter of the probes' rate.
     #[serde(default)]
     pub denied: u32,
+    /// Share of the flows of each kind that is of IPv6, percent.
+    #[serde(default)]
+    pub ipv6_percent: u32,
 }
 
 impl Traffic {
-    /// The small-machine profile of the measurement rules.
+    /// The small-machine profile of the measurement rules, of IPv4 alone.
     pub const SMALL: Self = Self {
         probes: 32,
         probe_rate: 200,
@@ -136,7 +139,20 @@ impl Traffic {
         young_percent: 20,
         states_percent: 50,
         denied: 0,
+        ipv6_percent: 0,
     };
+
+    /// The small-machine profile on a lab: of both families where that has both.
+    #[must_use]
+    pub fn small(lab: &Lab) -> Self {
+        Self { ipv6_percent: Self::usual_ipv6_percent(lab), ..Self::SMALL }
+    }
+
+    /// The share of IPv6 flows on a lab where nothing else is asked for: half, if it has IPv6.
+    #[must_use]
+    pub fn usual_ipv6_percent(lab: &Lab) -> u32 {
+        if lab.has_ipv6() { 50 } else { 0 }
+    }
 
     /// Where flows that are to be denied go: discard (RFC 863).
     pub const DENIED_PORT: u16 = 9;
@@ -275,8 +291,11 @@ pub enum Outcome {
 /// What the run must show beyond the standing rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Expect {
-    /// Share of return packets corrected in steady state, by the symmetry algebra.
+    /// Share of return packets of IPv4 flows corrected in steady state, by the symmetry algebra.
     pub corrected_return_share: Option<Share>,
+    /// The same of IPv6 flows, which are never translated.
+    #[serde(default)]
+    pub corrected_return_share6: Option<Share>,
     /// Buckets that the last event must move, as a share of all.
     pub moved_share: Option<Share>,
     /// Full convergence of the first event at most this many units.

@@ -1,14 +1,14 @@
 //! The spec: a lab as it was written, each value with its place. Syntax, keys, types and ranges are right; what values
 //! mean together is [`crate::resolve`]'s business.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use scalebed_frame::{DistributionMode, MemberId};
 
 use crate::error::{Place, Problems};
-use crate::lab::{Architecture, HashField, Lab, NetworkRole, PivotForward, Prefix, Redeal, Sticky};
+use crate::lab::{Architecture, HashField, Lab, NetworkRole, PLAIN_MTU, PivotForward, Prefix, Redeal, Sticky};
 use crate::platform;
-use crate::reader::{self, At, Fields, Shape, fields};
+use crate::reader::{self, At, Family, Fields, Shape, fields};
 use crate::scenario::CableFault;
 use crate::yaml::Node;
 
@@ -38,9 +38,15 @@ pub(crate) struct NetworkSpec {
     pub(crate) name: At<String>,
     pub(crate) role: At<NetworkRole>,
     pub(crate) subnet: At<Prefix>,
-    pub(crate) cluster: At<Ipv4Addr>,
-    pub(crate) hosts: Vec<At<Ipv4Addr>>,
-    pub(crate) routes: Vec<(At<Prefix>, At<Ipv4Addr>)>,
+    pub(crate) cluster: At<IpAddr>,
+    /// Subnet and the cluster's address there.
+    pub(crate) ipv6: Option<(At<Prefix>, At<IpAddr>)>,
+    pub(crate) hosts: Vec<At<IpAddr>>,
+    /// None, or one for each of `hosts`.
+    pub(crate) hosts6: Vec<At<IpAddr>>,
+    pub(crate) hosts6_at: Place,
+    pub(crate) mtu: u16,
+    pub(crate) routes: Vec<(At<Prefix>, At<IpAddr>)>,
 }
 
 /// A side of the generator.
@@ -48,7 +54,9 @@ pub(crate) struct NetworkSpec {
 pub(crate) struct GeneratorSpec {
     pub(crate) network: At<String>,
     pub(crate) on_link: At<Prefix>,
-    pub(crate) next_hop: At<Ipv4Addr>,
+    pub(crate) next_hop: At<IpAddr>,
+    /// The IPv6 block, and the next hop's address.
+    pub(crate) ipv6: Option<(At<Prefix>, At<IpAddr>)>,
 }
 
 const LAB: Shape = Shape {
@@ -71,11 +79,12 @@ const LAB: Shape = Shape {
 };
 const NETWORK: Shape = Shape {
     what: "a network",
-    keys: &["role", "subnet", "cluster", "hosts", "routes"],
-    later: &["vlan", "subnet6", "cluster6", "mtu", "vrf"],
+    keys: &["role", "subnet", "cluster", "subnet6", "cluster6", "hosts", "hosts6", "routes", "mtu"],
+    later: &["vlan", "vrf"],
 };
 const BOND: Shape = Shape { what: "a bond", keys: &["mode", "hash"], later: &["rate", "min_links"] };
-const SIDE: Shape = Shape { what: "a side of the generator", keys: &["on_link", "next_hop"], later: &[] };
+const SIDE: Shape =
+    Shape { what: "a side of the generator", keys: &["on_link", "next_hop", "on_link6", "next_hop6"], later: &[] };
 
 /// Reads a lab file's tree. Everything that is wrong is in `problems`; `None` if something required is missing.
 pub(crate) fn lab(root: &Node, problems: &mut Problems<'_>) -> Option<LabSpec> {
@@ -220,23 +229,64 @@ fn network(name: At<String>, node: &Node, problems: &mut Problems<'_>) -> Option
     let roles =
         [("inside", NetworkRole::Inside), ("outside", NetworkRole::Outside), ("management", NetworkRole::Management)];
     let role = map.require("role", problems).and_then(|node| reader::choice(node, "role", &roles, &["dmz"], problems));
-    let subnet = map.require("subnet", problems).and_then(|node| {
-        let at = reader::scalar(node, "subnet", problems)?;
-        reader::prefix(at.value, at.place, problems)
-    });
-    let cluster = map.require("cluster", problems).and_then(|node| reader::address(node, "cluster", problems));
-    let hosts = map.get("hosts").map_or(&[][..], |node| reader::list(node, "hosts", problems));
-    let hosts = hosts.iter().filter_map(|node| reader::address(node, "hosts", problems)).collect();
+    let subnet = map.require("subnet", problems).and_then(|node| block(node, "subnet", Family::V4, problems));
+    let cluster =
+        map.require("cluster", problems).and_then(|node| reader::address(node, "cluster", Family::V4, problems));
+    let ipv6 = both(&map, ["subnet6", "cluster6"], problems);
+    let mut hosts = |key, family| -> Vec<At<IpAddr>> {
+        let nodes = map.get(key).map_or(&[][..], |node| reader::list(node, key, problems));
+        nodes.iter().filter_map(|node| reader::address(node, key, family, problems)).collect()
+    };
+    let (hosts, hosts6) = (hosts("hosts", Family::V4), hosts("hosts6", Family::V6));
     let routes = map.get("routes").map_or(&[][..], |node| reader::named(node, "`routes`", problems));
     let routes = routes
         .iter()
         .filter_map(|(key, node)| {
-            let prefix = reader::prefix(&key.text, key.place, problems);
-            let via = reader::address(node, "routes", problems);
-            Some((prefix?, via?))
+            let prefix = reader::prefix(&key.text, key.place, None, problems)?;
+            let via = reader::address(node, "routes", Family::of(prefix.value.address), problems)?;
+            Some((prefix, via))
         })
         .collect();
-    Some(NetworkSpec { name, role: role?, subnet: subnet?, cluster: cluster?, hosts, routes })
+    let hosts6_at = map.place("hosts6");
+    // RFC 8200 section 5 and RFC 791 (every host takes 576): what links must carry.
+    let least = if map.get("subnet6").is_some() { 1_280 } else { 576 };
+    let mtu = map
+        .get("mtu")
+        .map_or(Some(PLAIN_MTU), |node| reader::number(node, "mtu", least..=PLAIN_MTU, problems).map(|at| at.value));
+    Some(NetworkSpec {
+        name,
+        role: role?,
+        subnet: subnet?,
+        cluster: cluster?,
+        ipv6,
+        hosts,
+        hosts6,
+        hosts6_at,
+        mtu: mtu?,
+        routes,
+    })
+}
+
+fn block(node: &Node, what: &str, family: Family, problems: &mut Problems<'_>) -> Option<At<Prefix>> {
+    let at = reader::scalar(node, what, problems)?;
+    reader::prefix(at.value, at.place, Some(family), problems)
+}
+
+/// An IPv6 prefix and an address of it: both keys, or none.
+fn both(
+    map: &Fields<'_>,
+    [block_key, address_key]: [&'static str; 2],
+    problems: &mut Problems<'_>,
+) -> Option<(At<Prefix>, At<IpAddr>)> {
+    let (written, address) = match (map.get(block_key), map.get(address_key)) {
+        (None, None) => return None,
+        (Some(_), None) => (None, map.require(address_key, problems)),
+        (None, Some(_)) => (map.require(block_key, problems), None),
+        (written, address) => (written, address),
+    };
+    let written = written.and_then(|node| block(node, block_key, Family::V6, problems));
+    let address = address.and_then(|node| reader::address(node, address_key, Family::V6, problems));
+    Some((written?, address?))
 }
 
 fn generator(node: &Node, problems: &mut Problems<'_>) -> Vec<GeneratorSpec> {
@@ -250,12 +300,11 @@ fn generator(node: &Node, problems: &mut Problems<'_>) -> Vec<GeneratorSpec> {
 
 fn side(network: At<String>, node: &Node, problems: &mut Problems<'_>) -> Option<GeneratorSpec> {
     let map = fields(node, &SIDE, problems)?;
-    let on_link = map.require("on_link", problems).and_then(|node| {
-        let at = reader::scalar(node, "on_link", problems)?;
-        reader::prefix(at.value, at.place, problems)
-    });
-    let next_hop = map.require("next_hop", problems).and_then(|node| reader::address(node, "next_hop", problems));
-    Some(GeneratorSpec { network, on_link: on_link?, next_hop: next_hop? })
+    let on_link = map.require("on_link", problems).and_then(|node| block(node, "on_link", Family::V4, problems));
+    let next_hop =
+        map.require("next_hop", problems).and_then(|node| reader::address(node, "next_hop", Family::V4, problems));
+    let ipv6 = both(&map, ["on_link6", "next_hop6"], problems);
+    Some(GeneratorSpec { network, on_link: on_link?, next_hop: next_hop?, ipv6 })
 }
 
 pub(crate) const DISTRIBUTIONS: [(&str, DistributionMode); 4] = [

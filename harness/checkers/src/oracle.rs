@@ -91,7 +91,7 @@ impl<'a> Oracle<'a> {
     #[must_use]
     pub fn return_key(&self, forward: &Flow) -> Option<Key> {
         let group = &self.lab.group;
-        let Some(address) = self.hidden_behind() else {
+        let Some(address) = self.hidden_behind(forward) else {
             return Some(key(group.distribution, group.l4, false, &forward.reversed(), true));
         };
         let by_destination = group.distribution == DistributionMode::User;
@@ -109,9 +109,12 @@ impl<'a> Oracle<'a> {
         matrix.buckets.get(usize::from(bucket(key, buckets).0)).map(|bucket| bucket.owner)
     }
 
-    /// The address that clients hide behind on the outside, if they do.
+    /// The address that the client of a flow hides behind on the outside, if it does. One of IPv6 never does.
     #[must_use]
-    pub fn hidden_behind(&self) -> Option<IpAddr> {
+    pub fn hidden_behind(&self, forward: &Flow) -> Option<IpAddr> {
+        if !forward.is_ipv4() {
+            return None;
+        }
         let inside = self.lab.role(NetworkRole::Inside)?.id;
         let outside = self.lab.role(NetworkRole::Outside)?.id;
         let nat = self.lab.group.nat.iter().find(|nat| (nat.from, nat.to) == (inside, outside))?;

@@ -10,7 +10,7 @@ use scalebed_record::record::{
 };
 use scalebed_record::{Fact, FlowKind};
 use scalebed_topologies::Lab;
-use scalebed_topologies::lab::{Architecture, NodeKind};
+use scalebed_topologies::lab::{Architecture, Network, NodeKind};
 use scalebed_topologies::scenario::{Action, Outcome};
 
 use crate::Input;
@@ -76,7 +76,9 @@ pub fn topology(lab: &Lab) -> Topology {
             NodeKind::Member(member) => ("member", member.to_string()),
             NodeKind::Switch(id) => {
                 let network = lab.network(*id);
-                ("switch", network.map_or("sync".to_owned(), |network| format!("{} {}", network.name, network.subnet)))
+                let subnets =
+                    |network: &Network| network.subnets().map(|subnet| format!(" {subnet}")).collect::<String>();
+                ("switch", network.map_or("sync".to_owned(), |network| network.name.clone() + &subnets(network)))
             }
             NodeKind::Host(host) => ("host", host.address.to_string()),
             NodeKind::Generator => ("generator", "clients and servers".to_owned()),
@@ -303,7 +305,7 @@ fn owners(evidence: &Evidence<'_>) -> Vec<OwnersRow> {
 
 fn shares(evidence: &Evidence<'_>) -> Shares {
     let counted = corrections(evidence);
-    let packets: u64 = counted.packets.iter().sum();
+    let (packets, corrected) = (counted.packets(), counted.corrected());
     // One copy a frame: what members and orchestrators put in, not what is switched on to others.
     let elastic = evidence.lab().architecture == Architecture::ElasticXl;
     let sync = evidence.observations().iter().filter(|seen| {
@@ -314,10 +316,10 @@ fn shares(evidence: &Evidence<'_>) -> Shares {
         evidence.journeys(*flow, 0).iter().any(|journey| journey.delivered != 0)
     };
     Shares {
-        corrected_forward: share(counted.corrected[0], counted.packets[0]),
-        corrected_return: share(counted.corrected[1], counted.packets[1]),
+        corrected_forward: share(corrected[0], packets[0]),
+        corrected_return: share(corrected[1], packets[1]),
         corrections_by_cause: counted.by_cause.iter().map(|(cause, n)| (cause.name().to_owned(), *n)).collect(),
-        handover: share(counted.handed_over, packets),
+        handover: share(counted.handed_over, packets.iter().sum()),
         sync_bytes: sync.map(|seen| u64::from(seen.length)).sum(),
         connections: evidence.flows().filter(opened).count() as u64,
         public_ips: u32::try_from(nat::public_addresses(evidence)).unwrap_or(u32::MAX),

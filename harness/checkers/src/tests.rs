@@ -14,6 +14,7 @@ use crate::evidence::MS;
 
 mod cluster;
 mod explored;
+mod families;
 mod hosts;
 mod owners;
 mod tester;

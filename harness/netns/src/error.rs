@@ -54,6 +54,12 @@ pub enum Error {
         /// Its length.
         length: usize,
     },
+    /// A route whose destination and next hop are of two families.
+    #[error("{what}: two families")]
+    Families {
+        /// The route.
+        what: String,
+    },
     /// The netlink answer lacks something that the kernel always sends.
     #[error("{what}: the kernel's answer lacks it")]
     Incomplete {

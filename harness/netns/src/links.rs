@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage, Stats64};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -107,24 +108,57 @@ impl Sandbox {
         }
     }
 
-    /// An address with its prefix length.
+    /// An address with its prefix length. One of IPv6 is there at once: nobody looks for duplicates of it (RFC 4862), since
+    /// whoever gives it knows who has which.
     ///
     /// # Errors
-    /// No such interface, or the kernel refuses.
-    pub fn address(&self, ns: NsId, interface: &str, address: Ipv4Addr, length: u8) -> Result<(), Error> {
-        let netlink = &self.get(ns)?.netlink;
-        let request = netlink.address().add(self.index(ns, interface)?, address.into(), length);
+    /// No such interface, IPv6 is off there ([`Self::ipv6`]), or the kernel refuses.
+    pub fn address(&self, ns: NsId, interface: &str, address: impl Into<IpAddr>, length: u8) -> Result<(), Error> {
+        let (netlink, address) = (&self.get(ns)?.netlink, address.into());
+        let mut request = netlink.address().add(self.index(ns, interface)?, address, length);
+        if address.is_ipv6() {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
         self.ask(format!("address {interface} {address}/{length}"), request.execute())
     }
 
-    /// A route to `destination`/`length` through a neighbour; 0.0.0.0/0 is the default route.
+    /// IPv6 on an interface of a host that is still down: no addresses but those that it is given, and no routes that
+    /// somebody advertises.
     ///
     /// # Errors
-    /// The neighbour is not on a connected network, or the kernel refuses.
-    pub fn route(&self, ns: NsId, destination: Ipv4Addr, length: u8, via: Ipv4Addr) -> Result<(), Error> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, length).gateway(via).build();
-        let request = self.get(ns)?.netlink.route().add(route);
-        self.ask(format!("route {destination}/{length} via {via}"), request.execute())
+    /// No such interface, or a kernel without IPv6.
+    pub fn ipv6(&self, ns: NsId, interface: &str) -> Result<(), Error> {
+        self.index(ns, interface)?;
+        for (key, value) in [("accept_ra", "0"), ("autoconf", "0"), ("addr_gen_mode", "1"), ("disable_ipv6", "0")] {
+            self.sysctl(ns, &format!("ipv6/conf/{interface}/{key}"), value)?;
+        }
+        // To itself it talks over loopback.
+        self.sysctl(ns, "ipv6/conf/lo/disable_ipv6", "0")
+    }
+
+    /// A route to `destination`/`length` through a neighbour of the same family; 0.0.0.0/0 or ::/0 is the default route.
+    ///
+    /// # Errors
+    /// The neighbour is not on a connected network or of the other family, or the kernel refuses.
+    pub fn route(
+        &self,
+        ns: NsId,
+        destination: impl Into<IpAddr>,
+        length: u8,
+        via: impl Into<IpAddr>,
+    ) -> Result<(), Error> {
+        let (destination, via) = (destination.into(), via.into());
+        let what = format!("route {destination}/{length} via {via}");
+        let route = match (destination, via) {
+            (IpAddr::V4(to), IpAddr::V4(via)) => {
+                RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, length).gateway(via).build()
+            }
+            (IpAddr::V6(to), IpAddr::V6(via)) => {
+                RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to, length).gateway(via).build()
+            }
+            _ => return Err(Error::Families { what }),
+        };
+        self.ask(what, self.get(ns)?.netlink.route().add(route).execute())
     }
 
     /// Checksum offload, TSO, GSO and GRO off: taps see what a cable would carry.

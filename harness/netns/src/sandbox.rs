@@ -24,7 +24,8 @@ const TEARDOWN: Duration = Duration::from_secs(5);
 const AGAIN: u16 = 5;
 
 /// Sysctls of every namespace. A new one inherits some of them from its creator (ip_forward = 1 was seen), so that
-/// whatever matters is set. IPv6 is off: a port that nobody addresses must stay silent.
+/// whatever matters is set. IPv6 is off, but for hosts that have addresses of it ([`Sandbox::ipv6`]): a port that nobody
+/// addresses must stay silent.
 const SYSCTLS: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "0"),
     ("ipv4/conf/all/rp_filter", "0"),

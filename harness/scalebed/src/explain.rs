@@ -7,7 +7,7 @@ use scalebed_distribution::{Explanation, Facing, Policy, explain, matrix};
 use scalebed_frame::control::{Admitted, Matrix};
 use scalebed_frame::{Flow, Generation, Incarnation, MemberId, Protocol};
 use scalebed_topologies::Lab;
-use scalebed_topologies::lab::{Architecture, Network, NetworkRole, Prefix, Rule, Sticky};
+use scalebed_topologies::lab::{Architecture, HideNat, Network, NetworkRole, Prefix, Rule, Sticky};
 use serde::Serialize;
 
 use crate::exit::{self, Failure};
@@ -70,11 +70,21 @@ pub fn ports(text: &str) -> Result<(Protocol, u16, u16), String> {
     }
 }
 
+/// The flow between two addresses; `icmp` of IPv6 addresses is ICMPv6.
+#[must_use]
+pub fn flow((src, dst): (IpAddr, IpAddr), (protocol, src_port, dst_port): (Protocol, u16, u16)) -> Flow {
+    let protocol = if protocol == Protocol::ICMP && src.is_ipv6() { Protocol::ICMPV6 } else { protocol };
+    Flow { protocol, src, dst, src_port, dst_port }
+}
+
 /// Explains a flow. Ports of 0 are any.
 ///
 /// # Errors
 /// [`exit::USAGE`]: an address is on none of the lab's networks, both are on the same one, or the mode needs ports.
 pub fn way(lab: &Lab, matrix: &Matrix, flow: &Flow) -> Result<Way, Failure> {
+    if flow.src.is_ipv4() != flow.dst.is_ipv4() {
+        return Err(usage(format!("{} and {} are of two families: no packet has both", flow.src, flow.dst)));
+    }
     let (entry, exit) = (network(lab, flow.src)?, network(lab, flow.dst)?);
     if entry.id == exit.id {
         return Err(usage(format!(
@@ -93,7 +103,8 @@ pub fn way(lab: &Lab, matrix: &Matrix, flow: &Flow) -> Result<Way, Failure> {
         return Err(usage(text));
     }
     let forward = explain(&policy, flow, has_ports, facing, matrix);
-    let nat = group.nat.iter().find(|nat| (nat.from, nat.to) == (entry.id, exit.id));
+    let hides = |nat: &&HideNat| flow.is_ipv4() && (nat.from, nat.to) == (entry.id, exit.id);
+    let nat = group.nat.iter().find(hides);
     let answers = |nat_port: u16| {
         let seen = nat.map_or(*flow, |nat| Flow { src: nat.address.into(), src_port: nat_port, ..*flow });
         explain(&policy, &seen.reversed(), has_ports, back_facing, matrix)
@@ -126,12 +137,15 @@ fn usage(text: String) -> Failure {
 
 fn network(lab: &Lab, address: IpAddr) -> Result<&Network, Failure> {
     let unknown = || {
-        let names: Vec<_> = lab.networks.iter().map(|network| format!("{} {}", network.name, network.subnet)).collect();
+        let on = |network: &Network| {
+            let subnets = network.subnets().filter(|subnet| subnet.is_like(address));
+            subnets.map(|subnet| format!("{} {subnet}", network.name)).collect::<Vec<_>>()
+        };
+        let names: Vec<_> = lab.networks.iter().flat_map(on).collect();
         usage(format!("{address} is on no network of {}, nor behind one: {}", lab.name, names.join(", ")))
     };
-    let IpAddr::V4(v4) = address else { return Err(usage(format!("{address}: IPv6 is not supported yet"))) };
-    let on = lab.networks.iter().find(|network| network.subnet.contains(v4));
-    let behind = || lab.networks.iter().find(|network| network.routes.iter().any(|route| route.prefix.contains(v4)));
+    let on = lab.networks.iter().find(|network| network.is_on_link(address));
+    let behind = || lab.networks.iter().find(|network| network.prefixes().any(|prefix| prefix.contains(address)));
     on.or_else(behind).ok_or_else(unknown)
 }
 
@@ -248,9 +262,11 @@ mod tests {
         });
         let plain = general.with(&Overrides { hide_nat: Some(false), ..Overrides::default() });
         let web = flow("198.18.0.101", "198.18.1.101", Protocol::TCP, 1024, 80);
+        let (client6, server6) = ("2001:2:0:40::5", "2001:2:0:1::101");
+        let web6 = flow(client6, server6, Protocol::TCP, 1024, 80);
         let telnet = flow("198.18.0.101", "198.18.1.101", Protocol::TCP, 1024, 23);
         let mut text = String::new();
-        for (lab, flow) in [(&maestro, web), (&general, web), (&plain, web), (&elasticxl, telnet)] {
+        for (lab, flow) in [(&maestro, web), (&general, web), (&plain, web), (&elasticxl, telnet), (&maestro, web6)] {
             text += &format!("{}\n", way(lab, &first_matrix(lab), &flow).expect("explained"));
         }
         insta::assert_snapshot!(text);
@@ -264,7 +280,9 @@ mod tests {
             (&lab, "198.18.0.101", "8.8.8.8", "inside 198.18.0.0/24"),
             (&lab, "198.18.0.101", "198.18.0.102", "both on inside"),
             (&lab, "198.18.2.101", "198.18.1.101", "the SMO's"),
-            (&lab, "2001:db8::1", "198.18.1.101", "not supported yet"),
+            (&lab, "2001:2::101", "198.18.1.101", "two families"),
+            (&lab, "2001:2::101", "2001:db8::1", "outside 2001:2:0:1::/64"),
+            (&lab, "2001:2::101", "2001:2:0:40::9", "both on inside"),
             (&l4, "198.18.0.101", "198.18.1.101", "tcp:1024:80"),
         ] {
             let failure = way(lab, &first_matrix(lab), &flow(src, dst, Protocol::TCP, 0, 80)).expect_err("refused");

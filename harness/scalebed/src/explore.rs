@@ -198,6 +198,7 @@ fn report(
         general: shrunk.case.general,
         full: shrunk.case.full,
         quirks: shrunk.case.quirks.names().into_iter().map(str::to_owned).collect(),
+        ipv6_percent: shrunk.case.ipv6_percent,
         commit: crate::environment::COMMIT.to_owned(),
         ablate: exploration.ablate.clone(),
         faults: shrunk.case.faults.clone(),
@@ -212,6 +213,9 @@ fn report(
     std::fs::write(place.join("test.rs"), repro.unit_test()).map_err(broke)?;
     println!("\n{invariant} ({}, shrunk in {} runs)", case.stage, shrunk.runs);
     shrunk.case.faults.iter().for_each(|fault| println!("  {fault}"));
+    if shrunk.case.ipv6_percent > 0 {
+        println!("  {} % of its flows are of IPv6", shrunk.case.ipv6_percent);
+    }
     shrunk.case.quirks.names().iter().for_each(|quirk| println!("  all along: {quirk}"));
     for verdict in trial.violations.iter().filter(|verdict| verdict.check == invariant) {
         if let Outcome::Fail(evidence) = &verdict.outcome {

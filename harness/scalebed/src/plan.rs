@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use scalebed_frame::Mac;
 use scalebed_topologies::Lab;
@@ -82,6 +82,15 @@ pub enum Step {
         /// Interface name.
         interface: String,
     },
+    /// IPv6 on an interface of a kernel host, without addresses that nobody gave it.
+    Ipv6 {
+        /// Index of the lab's nodes.
+        node: usize,
+        /// Its name.
+        name: String,
+        /// Interface name.
+        interface: String,
+    },
     /// An address of a kernel host.
     Address {
         /// Index of the lab's nodes.
@@ -91,7 +100,7 @@ pub enum Step {
         /// Interface name.
         interface: String,
         /// Address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Prefix length.
         length: u8,
     },
@@ -104,7 +113,7 @@ pub enum Step {
         /// To where.
         prefix: Prefix,
         /// Through whom.
-        via: Ipv4Addr,
+        via: IpAddr,
     },
 }
 
@@ -119,12 +128,13 @@ impl fmt::Display for Step {
             ),
             Self::Bare { name, interface, .. } => write!(f, "no stack behind {name}/{interface}"),
             Self::OffloadsOff { name, interface, .. } => write!(f, "offloads off {name}/{interface}"),
+            Self::Ipv6 { name, interface, .. } => write!(f, "ipv6 {name}/{interface}"),
             Self::Up { name, interface, .. } => write!(f, "up {name}/{interface}"),
             Self::Address { name, interface, address, length, .. } => {
                 write!(f, "address {name}/{interface} {address}/{length}")
             }
             Self::Route { name, prefix, via, .. } => {
-                write!(f, "route {name} {}/{} via {via}", prefix.address, prefix.length)
+                write!(f, "route {name} {prefix} via {via}")
             }
         }
     }
@@ -174,7 +184,10 @@ impl Plan {
         for (node, spec) in lab.nodes.iter().enumerate() {
             for port in &spec.ports {
                 let (name, interface) = (spec.name.clone(), port.name.clone());
-                if matches!(spec.kind, NodeKind::Host(_)) {
+                if let NodeKind::Host(host) = &spec.kind {
+                    if host.address6.is_some() {
+                        steps.push(Step::Ipv6 { node, name: name.clone(), interface: interface.clone() });
+                    }
                     steps.push(Step::OffloadsOff { node, name, interface });
                 } else {
                     steps.push(Step::Bare { node, name, interface });
@@ -223,21 +236,24 @@ fn planned(lab: &Lab, end: End) -> PlannedEnd {
     }
 }
 
-/// Address and default route (the cluster) of a kernel host.
+/// Addresses and default routes (the cluster) of a kernel host.
 fn host_steps(lab: &Lab, node: usize, name: &str, steps: &mut Vec<Step>) {
     let NodeKind::Host(host) = &lab.nodes[node].kind else { return };
     let (Some(network), Some(port)) = (lab.network(host.network), lab.nodes[node].ports.first()) else { return };
-    steps.push(Step::Address {
+    let address = |address: IpAddr, length| {
+        let (name, interface) = (name.to_owned(), port.name.clone());
+        Step::Address { node, name, interface, address, length }
+    };
+    let default = |any: IpAddr, via: IpAddr| Step::Route {
         node,
         name: name.to_owned(),
-        interface: port.name.clone(),
-        address: host.address,
-        length: network.subnet.length,
-    });
-    steps.push(Step::Route {
-        node,
-        name: name.to_owned(),
-        prefix: Prefix { address: Ipv4Addr::UNSPECIFIED, length: 0 },
-        via: network.cluster_ip,
-    });
+        prefix: Prefix { address: any, length: 0 },
+        via,
+    };
+    steps.push(address(host.address.into(), network.subnet.length));
+    steps.push(default(Ipv4Addr::UNSPECIFIED.into(), network.cluster_ip.into()));
+    if let Some((own, side)) = host.address6.zip(network.ipv6) {
+        steps.push(address(own.into(), side.subnet.length));
+        steps.push(default(Ipv6Addr::UNSPECIFIED.into(), side.cluster_ip.into()));
+    }
 }

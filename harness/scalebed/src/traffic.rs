@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::GeneratorSide;
 use scalebed_topologies::scenario::Scenario;
-use scalebed_traffic::{Addresses, Config, Profile, Side, profile};
+use scalebed_traffic::{Addresses, Config, Profile, Side, Side6, profile};
 
 use crate::driver;
 use crate::exit::{self, Failure};
@@ -47,11 +47,14 @@ fn first_event(scenario: &Scenario) -> Option<u64> {
 }
 
 fn side(lab: &Lab, side: &GeneratorSide, mac_base: u32) -> Side {
+    let network = lab.network(side.network);
+    let ipv6 = side.next_hop6.zip(network.and_then(|network| network.ipv6));
     Side {
         network: side.network,
         mac_base,
         on_link: side.on_link.clone(),
         next_hop: side.next_hop,
-        gateway: lab.network(side.network).map_or(Ipv4Addr::UNSPECIFIED, |network| network.cluster_ip),
+        gateway: network.map_or(Ipv4Addr::UNSPECIFIED, |network| network.cluster_ip),
+        ipv6: ipv6.map(|(next_hop, own)| Side6 { next_hop, gateway: own.cluster_ip }),
     }
 }

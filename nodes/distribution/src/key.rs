@@ -142,7 +142,7 @@ fn octets(address: IpAddr) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use proptest::prelude::*;
     use scalebed_frame::{DistributionMode, Flow, Protocol};
@@ -153,13 +153,15 @@ mod tests {
         Policy { mode, l4, buckets: 512 }
     }
 
+    /// Of either family.
     fn flows() -> impl Strategy<Value = Flow> {
-        (any::<u32>(), any::<u32>(), any::<u16>(), any::<u16>()).prop_map(|(src, dst, src_port, dst_port)| Flow {
-            protocol: Protocol::UDP,
-            src: Ipv4Addr::from(src).into(),
-            dst: Ipv4Addr::from(dst).into(),
-            src_port,
-            dst_port,
+        let ends = (any::<bool>(), any::<u128>(), any::<u128>(), any::<u16>(), any::<u16>());
+        ends.prop_map(|(v6, src, dst, src_port, dst_port)| {
+            let address = |bits: u128| -> IpAddr {
+                let low = u32::try_from(bits & u128::from(u32::MAX)).unwrap_or(0);
+                if v6 { Ipv6Addr::from(bits).into() } else { Ipv4Addr::from(low).into() }
+            };
+            Flow { protocol: Protocol::UDP, src: address(src), dst: address(dst), src_port, dst_port }
         })
     }
 
@@ -168,7 +170,8 @@ mod tests {
         fn auto_topology_sends_both_directions_to_one_bucket(flow in flows(), nat in any::<u32>(), port in any::<u16>()) {
             let policy = policy(DistributionMode::AutoTopology, false);
             // Hide NAT: the answers go to another address and port; the server stays the key.
-            let back = Flow { dst: Ipv4Addr::from(nat).into(), dst_port: port, ..flow.reversed() };
+            let hidden = if flow.is_ipv4() { Ipv4Addr::from(nat).into() } else { flow.src };
+            let back = Flow { dst: hidden, dst_port: port, ..flow.reversed() };
             let out = policy.bucket(&flow, true, Facing::Internal);
             prop_assert_eq!(out, policy.bucket(&back, true, Facing::External));
         }
@@ -228,5 +231,14 @@ mod tests {
             bucket(DistributionMode::Network, true),
         ];
         assert_eq!(all, [129, 16, 203, 222, 311, 455]);
+        let v6 = |network, last| Ipv6Addr::new(0x2001, 2, 0, network, 0, 0, 0, last).into();
+        let flow = Flow { src: v6(0x40, 1), dst: v6(0x80, 1), ..flow };
+        let bucket = |mode, l4| policy(mode, l4).bucket(&flow, true, Facing::Internal).0;
+        let all = [
+            bucket(DistributionMode::General, false),
+            bucket(DistributionMode::User, false),
+            bucket(DistributionMode::Network, true),
+        ];
+        assert_eq!(all, [276, 380, 249]);
     }
 }

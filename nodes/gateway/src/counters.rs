@@ -49,11 +49,14 @@ named! {
         HopLimit = "hop-limit",
         /// No matrix says whose it is.
         NoMatrix = "no-matrix",
-        /// A piece of a packet (reassembly is not built).
+        /// A piece of a packet whose first piece did not come, of one without ports, or of one to the cluster itself,
+        /// which puts none together.
         Fragment = "fragment",
         /// IP broadcast or multicast, or an ICMP error about such a packet.
         Broadcast = "broadcast",
-        /// IPv6, or a transport that is not tracked.
+        /// A message of neighbour discovery that RFC 4861 says to discard, or one about routers.
+        Discovery = "neighbour-discovery",
+        /// A transport that is not tracked.
         Untracked = "untracked-protocol",
         /// An ICMP error that fits no connection by its form (its quote is cut short, of another protocol, of another error,
         /// of a packet that did not come from whom the error goes to), or of a kind that nobody forwards (redirect, source
@@ -79,9 +82,11 @@ named! {
         TcpState = "tcp-state",
         /// It entered at a network where its connection is not.
         WrongNetwork = "wrong-network",
+        /// It is larger than the network that it leaves to takes, and may not be broken.
+        TooBig = "too-big",
         /// Its TTL ran out.
         Ttl = "ttl-expired",
-        /// The next hop did not answer ARP.
+        /// The next hop did not answer ARP or neighbour discovery.
         Neighbour = "neighbour-unresolved",
         /// Too many frames wait.
         QueueFull = "queue-full",
@@ -113,6 +118,8 @@ named! {
         Processed = "processed",
         /// Of them: ICMP errors about such connections.
         IcmpErrors = "icmp_errors",
+        /// Pieces of packets that took the way of their first piece.
+        Pieces = "pieces",
         /// Corrections that came in.
         CorrectedIn = "corrected_in",
         /// Corrections sent.
@@ -165,10 +172,18 @@ named! {
         ArpAnswered = "arp_answered",
         /// ARP requests sent.
         ArpAsked = "arp_asked",
-        /// Gratuitous ARP frames sent.
+        /// Neighbour solicitations answered.
+        NdAnswered = "nd_answered",
+        /// Neighbour solicitations sent.
+        NdAsked = "nd_asked",
+        /// Rounds of gratuitous ARP and unsolicited neighbour advertisements.
         Announced = "garp_tx",
         /// Echo requests to the cluster answered.
         EchoAnswered = "echo_answered",
+        /// Messages sent that a packet is too big, or needs fragmentation.
+        TooBig = "too_big",
+        /// Pieces that packets were broken into here.
+        Broken = "fragments_made",
         /// Time exceeded messages sent.
         TimeExceeded = "time_exceeded",
         /// A joiner went on though not everybody had answered it.

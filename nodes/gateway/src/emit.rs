@@ -1,13 +1,10 @@
 //! The way out: routes, neighbours, ports.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::net::IpAddr;
 
 use scalebed_engine::Frame;
 use scalebed_frame::shim::{MAX_HOP, TO_UPLINK};
-use scalebed_frame::sync::{Item, Neighbour};
-use scalebed_frame::view::Arp;
-use scalebed_frame::{Kind, Mac, MemberId, NetworkId, NodeId, Shim, build, mac, rewrite};
+use scalebed_frame::{Kind, Mac, MemberId, NetworkId, NodeId, Shim, mac, rewrite};
 use scalebed_topologies::lab::PortRole;
 
 use crate::counters::{Count, Fate, Reason};
@@ -15,21 +12,10 @@ use crate::engine::Gateway;
 use crate::packet::{Arrival, Packet};
 use crate::waiting::For;
 
-/// A next hop that does not answer is asked again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Neighbours that are kept at most: those of a /16.
-const NEIGHBOURS: usize = 65_536;
-
-/// Neighbours of a network that are asked whether they are there.
-const PROBED: usize = 3;
-
 impl Gateway {
     /// The network that an address is reached by, and its next hop.
-    pub(crate) fn egress(&self, address: IpAddr) -> Option<(NetworkId, Ipv4Addr)> {
-        let IpAddr::V4(address) = address else { return None };
-        let connected = self.config.networks.iter().find(|network| network.subnet.contains(address));
-        if let Some(network) = connected {
+    pub(crate) fn egress(&self, address: IpAddr) -> Option<(NetworkId, IpAddr)> {
+        if let Some(network) = self.config.networks.iter().find(|network| network.is_on_link(address)) {
             return Some((network.id, address));
         }
         let routes =
@@ -38,21 +24,26 @@ impl Gateway {
         best.map(|(network, route)| (network.id, route.via))
     }
 
+    /// Is it an address of the cluster itself?
+    pub(crate) fn is_ours(&self, address: IpAddr) -> bool {
+        self.config.networks.iter().any(|network| network.cluster_ips().any(|own| own == address))
+    }
+
     /// Sends a finished packet to its next hop, or lets it wait until that has answered.
-    pub(crate) fn send_to_hop(&mut self, network: NetworkId, hop: Ipv4Addr, mut packet: Packet) -> Fate {
+    pub(crate) fn send_to_hop(&mut self, network: NetworkId, hop: IpAddr, mut packet: Packet) -> Fate {
         let Some(&dst) = self.neighbours.get(&(network, hop)) else {
             self.ask_neighbour(network, hop);
-            let waits = self.waiting.push(For::Neighbour(network, hop.into()), packet, self.now);
+            let waits = self.waiting.push(For::Neighbour(network, hop), packet, self.now);
             return if waits { Fate::Waits } else { Fate::Dropped(Reason::QueueFull) };
         };
         let _plain_already = Shim::remove(packet.frame.bytes_mut());
         let Some(src) = self.own_mac(network) else { return Fate::Dropped(Reason::NoRoute) };
         rewrite::set_macs(packet.frame.bytes_mut(), dst, src);
-        self.send_to_network(network, packet.frame, Some(packet.port))
+        self.send_fitting(network, packet.frame, packet.port)
     }
 
     /// Sends a frame of this member's own to a next hop. False: the hop is not known yet (it is asked), or no port is up.
-    pub(crate) fn send_own(&mut self, network: NetworkId, hop: Ipv4Addr, mut frame: Frame, port: u16) -> bool {
+    pub(crate) fn send_own(&mut self, network: NetworkId, hop: IpAddr, mut frame: Frame, port: u16) -> bool {
         let (Some(&dst), Some(src)) = (self.neighbours.get(&(network, hop)), self.own_mac(network)) else {
             self.ask_neighbour(network, hop);
             return false;
@@ -63,7 +54,7 @@ impl Gateway {
 
     /// The MAC that this member sends with on a network: the cluster's; of an ElasticXL member that is not the pivot its
     /// own, so that the switch never learns the cluster's behind it.
-    fn own_mac(&self, network: NetworkId) -> Option<Mac> {
+    pub(crate) fn own_mac(&self, network: NetworkId) -> Option<Mac> {
         let here = self.network(network)?;
         if self.is_elastic() && !self.view.leads {
             let own = self.config.ports.iter().find(|port| port.role == PortRole::Data(network));
@@ -159,66 +150,5 @@ impl Gateway {
         rewrite::set_macs(packet.frame.bytes_mut(), dst, src);
         self.transmit(port, packet.frame);
         Fate::Sent
-    }
-
-    /// A neighbour said where it is. The table is replicated: a new owner never waits for ARP.
-    pub(crate) fn learn(&mut self, network: NetworkId, address: Ipv4Addr, mac: Mac) {
-        if self.neighbours.get(&(network, address)) != Some(&mac) {
-            self.install_neighbour(network, address, mac);
-            let others: Vec<MemberId> = self.view.others().collect();
-            for other in others {
-                self.push(other, Item::Neighbour(Neighbour { network, address: address.into(), mac }));
-            }
-        }
-    }
-
-    /// Takes a neighbour in and sends what waited for it.
-    pub(crate) fn install_neighbour(&mut self, network: NetworkId, address: Ipv4Addr, mac: Mac) {
-        if self.neighbours.len() < NEIGHBOURS || self.neighbours.contains_key(&(network, address)) {
-            self.neighbours.insert((network, address), mac);
-        }
-        self.asked.remove(&(network, address));
-        for packet in self.waiting.take(For::Neighbour(network, address.into())) {
-            let fate = self.send_to_hop(network, address, packet);
-            self.counters.settle(fate);
-        }
-    }
-
-    fn ask_neighbour(&mut self, network: NetworkId, hop: Ipv4Addr) {
-        if self.asked.get(&(network, hop)).is_some_and(|asked| self.now.since(*asked) < ASK_AGAIN) {
-            return;
-        }
-        self.asked.insert((network, hop), self.now);
-        let (Some(src), Some(here)) = (self.own_mac(network), self.network(network)) else { return };
-        // Who asks with its own MAC must not claim the cluster's address with it: a probe (RFC 5227) has no sender address.
-        let sender_ip = if src == here.cluster_mac { here.cluster_ip } else { Ipv4Addr::UNSPECIFIED };
-        let ask = Arp { operation: 1, sender_mac: src, sender_ip, target_mac: Mac::ZERO, target_ip: hop };
-        self.counters.one(Count::ArpAsked);
-        let _asked_again_if_lost = self.send_to_network(network, build::arp(src, Mac::BROADCAST, ask), None);
-    }
-
-    /// Asks a few neighbours of each network where they are: an answer shows that the cables work.
-    pub(crate) fn probe_neighbours(&mut self) {
-        if self.neighbours.is_empty() {
-            // Nobody to ask, nobody to be cut off from.
-            self.cluster.probed(self.now);
-            return;
-        }
-        for network in self.config.networks.iter().map(|network| network.id).collect::<Vec<_>>() {
-            let known = self.neighbours.keys().filter(|(of, _)| *of == network).map(|(_, address)| *address);
-            for address in known.take(PROBED).collect::<Vec<_>>() {
-                self.asked.remove(&(network, address));
-                self.ask_neighbour(network, address);
-            }
-        }
-    }
-
-    /// Announces the cluster's addresses on every network.
-    pub(crate) fn garp(&mut self) {
-        let all: Vec<(NetworkId, Mac, Ipv4Addr)> =
-            self.config.networks.iter().map(|network| (network.id, network.cluster_mac, network.cluster_ip)).collect();
-        for (network, mac, ip) in all {
-            let _next_round_comes = self.send_to_network(network, build::gratuitous(mac, ip), None);
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The engine: inputs in, the cluster machine's steps done, timers kept, outputs out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use scalebed_cluster::wrap::Envelope;
@@ -13,6 +13,7 @@ use scalebed_frame::{Bucket, Flow, Mac, MemberId, NetworkId};
 use scalebed_topologies::lab::{Architecture, Network, NetworkRole};
 
 use crate::counters::{Count, Counters, Fate};
+use crate::fragments::Fragments;
 use crate::membership::Membership;
 use crate::moves::Move;
 use crate::nat::Nat;
@@ -21,7 +22,7 @@ use crate::stream::Streams;
 use crate::table::{CAPACITY, Id, Table};
 use crate::waiting::Waiting;
 
-/// Gratuitous ARP goes out at once, then after these times (the vendor's schedule), s.
+/// Announcements of both families go out at once, then after these times (the vendor's schedule), s.
 const ANNOUNCE: [u64; 5] = [0, 1, 2, 5, 10];
 /// A joiner goes on without the answer of a member that does not give one.
 const WANT_LIMIT: Duration = Duration::from_secs(2);
@@ -46,9 +47,10 @@ pub struct Gateway {
     pub(crate) nat: Nat,
     pub(crate) streams: Streams,
     pub(crate) waiting: Waiting,
-    pub(crate) neighbours: BTreeMap<(NetworkId, Ipv4Addr), Mac>,
+    pub(crate) fragments: Fragments,
+    pub(crate) neighbours: BTreeMap<(NetworkId, IpAddr), Mac>,
     /// When a next hop was last asked for.
-    pub(crate) asked: BTreeMap<(NetworkId, Ipv4Addr), Instant>,
+    pub(crate) asked: BTreeMap<(NetworkId, IpAddr), Instant>,
     /// Members that the SMO last said are admitted: a joiner asks them all, heard or not.
     pub(crate) announced: BTreeSet<MemberId>,
     /// When each owned connection reaches the sync delay.
@@ -61,7 +63,7 @@ pub struct Gateway {
     pub(crate) moves: Vec<Move>,
     /// Who was admitted when the table was walked last.
     pub(crate) served: Vec<Admitted>,
-    announce: Option<(usize, Instant)>,
+    announcing: Option<(usize, Instant)>,
     message_id: u32,
     ready: bool,
     outputs: VecDeque<Output>,
@@ -94,6 +96,7 @@ impl Gateway {
             ),
             streams: Streams::new(group.limits.items as usize, group.quirks),
             waiting: Waiting::new(group.limits.frames as usize),
+            fragments: Fragments::default(),
             neighbours: BTreeMap::new(),
             asked: BTreeMap::new(),
             announced: BTreeSet::new(),
@@ -104,7 +107,7 @@ impl Gateway {
             joining: None,
             moves: Vec::new(),
             served: Vec::new(),
-            announce: None,
+            announcing: None,
             message_id: 0,
             ready: false,
             outputs: VecDeque::new(),
@@ -176,8 +179,8 @@ impl Gateway {
                 Step::Accepted(_) | Step::Activated(_) => fresh = true,
                 Step::Unfenced => (fresh, back) = (true, true),
                 Step::Fenced => self.fenced(),
-                Step::Smo(true) => self.announce = Some((0, self.now)),
-                Step::Smo(false) => self.announce = None,
+                Step::Smo(true) => self.announcing = Some((0, self.now)),
+                Step::Smo(false) => self.announcing = None,
                 Step::StartSync { .. } => self.ask_everybody(),
                 Step::SendMove { to, generation, buckets } => {
                     self.view.read(&self.cluster, true, self.now);
@@ -208,7 +211,7 @@ impl Gateway {
 
     /// Stops owning: entries stay as copies.
     fn fenced(&mut self) {
-        self.announce = None;
+        self.announcing = None;
         self.joining = None;
         self.moves.clear();
         self.delayed.clear();
@@ -226,15 +229,15 @@ impl Gateway {
             self.counters.one(Count::WantTimeouts);
             self.joining = None;
         }
-        if let Some((round, at)) = self.announce.filter(|(_, at)| *at <= self.now) {
+        if let Some((round, at)) = self.announcing.filter(|(_, at)| *at <= self.now) {
             if self.view.leads {
-                self.garp();
+                self.announce();
                 self.counters.one(Count::Announced);
                 let round = u8::try_from(round).unwrap_or(u8::MAX);
                 self.outputs.push_back(Output::Event(NodeEvent::Announced { round }));
             }
             let pause = ANNOUNCE.get(round + 1).map(|next| Duration::from_secs(next - ANNOUNCE[round]));
-            self.announce = pause.map(|pause| (round + 1, at + pause));
+            self.announcing = pause.map(|pause| (round + 1, at + pause));
         }
         self.flush_streams();
     }
@@ -257,7 +260,7 @@ impl Gateway {
             self.delayed.first().map(|(at, _)| *at),
             self.streams.deadline(),
             self.joining.as_ref().map(|joining| joining.until),
-            self.announce.map(|(_, at)| at),
+            self.announcing.map(|(_, at)| at),
         ]
         .into_iter()
         .flatten()

@@ -5,7 +5,6 @@
 use std::net::IpAddr;
 
 use scalebed_frame::rewrite::{self, End};
-use scalebed_frame::view::Transport;
 use scalebed_frame::{Flow, NetworkId, Quote, checksum, quote};
 
 use crate::counters::{Count, Fate, Reason};
@@ -16,15 +15,14 @@ impl Gateway {
     /// Why an ICMP error goes no further, as far as it says so itself. `None`: it goes on, as does all that is none.
     pub(crate) fn refuses_error(&self, packet: &Packet) -> Option<Reason> {
         let Some(quote) = packet.quote else {
-            let error = matches!(packet.ip.transport, Transport::Icmp { kind, .. } if quote::is_error(kind));
-            return (error && packet.ip.src.is_ipv4()).then_some(Reason::IcmpError);
+            return quote::is_error(&packet.ip).then_some(Reason::IcmpError);
         };
         if !checksum::icmp_is_valid(packet.frame.bytes(), &packet.ip) {
             // RFC 5508 REQ-3: what was altered on the way may name another's connection.
             return Some(Reason::BadChecksum);
         }
         // RFC 1122 section 3.2.2: a broadcast draws no errors. Which address is one, only who knows the network can tell;
-        // a subnet of two has none (RFC 3021).
+        // a subnet of two has none (RFC 3021), nor has one of IPv6.
         let subnets = self.config.networks.iter().map(|network| network.subnet).filter(|subnet| subnet.length < 31);
         let broadcast = |address: IpAddr| subnets.clone().any(|subnet| address == subnet.last());
         (broadcast(quote.flow.src) || broadcast(quote.flow.dst)).then_some(Reason::Broadcast)
@@ -59,8 +57,7 @@ impl Gateway {
     /// Does a source claim to be the cluster, or to live at another network than where it entered? A data packet's source
     /// is its connection's; of an error anybody may be the source.
     fn is_spoofed(&self, source: IpAddr, entered: NetworkId) -> bool {
-        let ours = self.config.networks.iter().any(|network| source == network.cluster_ip);
         let elsewhere = self.egress(source).is_some_and(|(network, _)| network != entered);
-        ours || self.nat.hides_behind(source) || elsewhere
+        self.is_ours(source) || self.nat.hides_behind(source) || elsewhere
     }
 }

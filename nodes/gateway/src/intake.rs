@@ -3,8 +3,8 @@
 use scalebed_engine::{Frame, Instant};
 use scalebed_frame::control::{self, Body};
 use scalebed_frame::shim::{MAX_HOP, TO_UPLINK};
-use scalebed_frame::view::{Arp, Network};
-use scalebed_frame::{Kind, Mac, NetworkId, NodeId, Shim, View};
+use scalebed_frame::view::Network;
+use scalebed_frame::{Kind, NetworkId, NodeId, Shim, View, ndp};
 use scalebed_topologies::lab::PortRole;
 
 use crate::counters::{Count, Fate, Reason};
@@ -52,6 +52,9 @@ impl Gateway {
         match view.network {
             Network::Arp(_) if early => Fate::Dropped(Reason::Fenced),
             Network::Arp(arp) => self.arp(shim.network, &arp),
+            Network::Ip(ip) if ndp::is_discovery(&ip) && early => Fate::Dropped(Reason::Fenced),
+            Network::Ip(ip) if ndp::is_discovery(&ip) => self.discovery(shim.network, &frame, view),
+            Network::Ip(_) if is_group(view) => Fate::Dropped(Reason::Broadcast),
             Network::Ip(ip) => {
                 let packet = Packet::new(frame, view, ip, shim.network, port);
                 // The sender may have the matrix that admits this life; this life's own Prepare takes another way.
@@ -97,6 +100,7 @@ impl Gateway {
         let cluster = self.network(network).map(|network| network.cluster_mac);
         match view.network {
             Network::Arp(arp) => self.arp(network, &arp),
+            Network::Ip(ip) if ndp::is_discovery(&ip) => self.discovery(network, &frame, view),
             Network::Ip(_) if view.dst.is_group() => Fate::Dropped(Reason::Broadcast),
             Network::Ip(_) if view.dst != own && Some(view.dst) != cluster => Fate::Dropped(Reason::NotMyMac),
             Network::Ip(_) if !self.view.leads => Fate::Dropped(Reason::NotPivot),
@@ -141,38 +145,19 @@ impl Gateway {
         }
     }
 
-    /// Requests for the cluster's addresses are answered by the SMO (pivot); whatever is learned is shared.
-    fn arp(&mut self, network: NetworkId, arp: &Arp) -> Fate {
-        let Some(here) = self.network(network) else { return Fate::Dropped(Reason::NoRoute) };
-        let (mac, ip) = (here.cluster_mac, here.cluster_ip);
-        let ours = arp.target_ip == ip || self.nat.addresses(network).any(|address| address == arp.target_ip);
-        if here.subnet.contains(arp.sender_ip) && arp.sender_ip != ip && arp.sender_mac != Mac::ZERO {
-            self.learn(network, arp.sender_ip, arp.sender_mac);
-        }
-        if arp.operation == 2 && self.is_elastic() {
-            self.cluster.probed(self.now);
-        }
-        if arp.operation == 1 && ours && self.view.leads {
-            let reply = Arp {
-                operation: 2,
-                sender_mac: mac,
-                sender_ip: arp.target_ip,
-                target_mac: arp.sender_mac,
-                target_ip: arp.sender_ip,
-            };
-            let frame = scalebed_frame::build::arp(mac, arp.sender_mac, reply);
-            self.counters.one(Count::ArpAnswered);
-            let _lost_is_asked_again = self.send_to_network(network, frame, None);
-        }
-        Fate::Consumed
-    }
-
     /// An IP packet, wherever it came from.
     pub(crate) fn packet(&mut self, packet: Packet) -> Fate {
-        use scalebed_frame::view::Fragment;
-        if packet.ip.fragment != Fragment::Whole {
-            return Fate::Dropped(Reason::Fragment);
-        }
+        let first = packet.pieces().filter(|_| !packet.is_later_piece());
+        let fate = self.one_packet(packet);
+        self.pieces_follow(first);
+        fate
+    }
+
+    fn one_packet(&mut self, packet: Packet) -> Fate {
+        let packet = match self.whole(packet) {
+            Ok(packet) => packet,
+            Err(fate) => return fate,
+        };
         if let Some(reason) = self.refuses_error(&packet) {
             return Fate::Dropped(reason);
         }
@@ -181,4 +166,9 @@ impl Gateway {
         }
         self.route(packet)
     }
+}
+
+/// IPv6 multicast, by its address: below the shim the MAC is the member's.
+fn is_group(view: &View) -> bool {
+    view.ip().is_some_and(|ip| ip.dst.is_ipv6() && ip.dst.is_multicast())
 }

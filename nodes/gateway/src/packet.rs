@@ -1,8 +1,10 @@
 //! A data packet on its way through a member.
 
 use scalebed_engine::{Frame, Instant};
-use scalebed_frame::view::{Ip, Tcp, Transport};
+use scalebed_frame::view::{Fragment, Ip, Tcp, Transport};
 use scalebed_frame::{Flow, Kind, MemberId, NetworkId, NodeId, Protocol, Quote, View};
+
+use crate::fragments::Pieces;
 
 /// How it got here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) struct Packet {
     pub(crate) generation: u32,
     /// Since when it waits, if it did.
     pub(crate) since: Option<Instant>,
+    /// A piece that has its packet's tuple.
+    pub(crate) pieced: bool,
     /// Were the others asked for its connection already?
     pub(crate) asked: bool,
 }
@@ -60,6 +64,7 @@ impl Packet {
             hop: shim.map_or(0, |shim| shim.hop),
             generation: shim.map_or(0, |shim| shim.generation),
             since: None,
+            pieced: false,
             asked: false,
         }
     }
@@ -76,10 +81,29 @@ impl Packet {
 
     /// Is it of a protocol that is tracked, or an error about such a packet?
     pub(crate) fn is_tracked(&self) -> bool {
-        let v4 = self.flow.src.is_ipv4() && self.flow.dst.is_ipv4();
-        let known = matches!(self.ip.transport, Transport::Tcp(_) | Transport::Udp { .. } | Transport::Echo { .. });
-        v4 && (known || self.quote.is_some())
-            && matches!(self.flow.protocol, Protocol::TCP | Protocol::UDP | Protocol::ICMP)
+        let echo = if self.flow.is_ipv4() { Protocol::ICMP } else { Protocol::ICMPV6 };
+        (self.has_transport() || self.pieced || self.quote.is_some())
+            && (self.flow.protocol == echo || matches!(self.flow.protocol, Protocol::TCP | Protocol::UDP))
+    }
+
+    /// Has it ports, or what stands for them?
+    pub(crate) const fn has_transport(&self) -> bool {
+        matches!(self.ip.transport, Transport::Tcp(_) | Transport::Udp { .. } | Transport::Echo { .. })
+    }
+
+    /// Of a piece: which packet it is of.
+    pub(crate) fn pieces(&self) -> Option<Pieces> {
+        (self.ip.fragment != Fragment::Whole).then(|| Pieces::of(&self.ip))
+    }
+
+    /// A piece without a transport header.
+    pub(crate) fn is_later_piece(&self) -> bool {
+        self.ip.fragment == Fragment::Later
+    }
+
+    /// Did it come as its network brought it, without a shim?
+    pub(crate) fn is_plain(&self) -> bool {
+        View::parse(self.frame.bytes()).is_some_and(|view| view.shim.is_none())
     }
 }
 

@@ -53,7 +53,18 @@ impl Gateway {
 
     /// A packet of a data network, at the member that receives for all: to whom the decision says.
     pub(crate) fn enter(&mut self, packet: Packet) -> Fate {
+        let first = packet.pieces().filter(|_| !packet.is_later_piece());
+        let fate = self.one_enters(packet);
+        self.pieces_follow(first);
+        fate
+    }
+
+    fn one_enters(&mut self, packet: Packet) -> Fate {
         let Some(decide) = self.decide else { return Fate::Dropped(Reason::NotPivot) };
+        let packet = match self.whole(packet) {
+            Ok(packet) => packet,
+            Err(fate) => return fate,
+        };
         if self.is_local(&packet) {
             return self.packet(packet);
         }
@@ -73,7 +84,7 @@ impl Gateway {
 
     /// For an address of the cluster itself, and of no connection that hides behind it.
     fn is_local(&self, packet: &Packet) -> bool {
-        let ours = self.config.networks.iter().any(|network| packet.flow.dst == network.cluster_ip);
+        let ours = self.is_ours(packet.flow.dst);
         let fresh = matches!(packet.ip.transport, Transport::Echo { reply: false, .. });
         ours && self.table.find(&packet.flow).is_none() && (fresh || !self.nat.hides_behind(packet.flow.dst))
     }
@@ -179,8 +190,7 @@ impl Gateway {
     /// A first packet that this member owns: policy, route, translation, and a connection.
     fn create(&mut self, bucket: Bucket, packet: Packet) -> Fate {
         let flow = packet.flow;
-        let ours = self.config.networks.iter().any(|network| flow.src == network.cluster_ip);
-        if ours || self.egress(flow.src).is_none_or(|(network, _)| network != packet.network) {
+        if self.is_ours(flow.src) || self.egress(flow.src).is_none_or(|(network, _)| network != packet.network) {
             return Fate::Dropped(Reason::Spoofed);
         }
         if !rulebase::accepts(&self.config.group.rules, &flow) {
@@ -223,7 +233,8 @@ impl Gateway {
     /// The tuple of the answers; `None`: no NAT port is left.
     fn translate(&mut self, packet: &Packet, left: scalebed_frame::NetworkId) -> Option<Flow> {
         let plain = packet.flow.reversed();
-        let Some(rule) = self.nat.rule(packet.network, left) else { return Some(plain) };
+        let rule = self.nat.rule(packet.network, left).filter(|_| plain.is_ipv4());
+        let Some(rule) = rule else { return Some(plain) };
         let address = self.nat.address(rule)?;
         let echo = plain.protocol == Protocol::ICMP;
         let hidden = |port: u16| Flow {
@@ -252,7 +263,9 @@ impl Gateway {
             return self.forward_error(&quote, out, packet);
         }
         let before = connection.track;
-        let track = match before.after(Event::of(&packet.ip.transport), way) {
+        // What a connection makes of a packet its first piece has said.
+        let said = (!packet.is_later_piece()).then(|| before.after(Event::of(&packet.ip.transport), way));
+        let track = match said.unwrap_or(Verdict::Pass(before)) {
             Verdict::Refuse => return Fate::Dropped(Reason::TcpState),
             Verdict::Anew => {
                 self.end(id);
@@ -263,6 +276,10 @@ impl Gateway {
         if packet.ip.ttl <= 1 {
             self.time_exceeded(&packet);
             return Fate::Dropped(Reason::Ttl);
+        }
+        if !self.fits(&packet, left) {
+            self.too_big(&packet, left);
+            return Fate::Dropped(Reason::TooBig);
         }
         let protocol = packet.flow.protocol;
         let now = self.now;
@@ -285,24 +302,11 @@ impl Gateway {
         self.send_to_hop(network, hop, packet)
     }
 
-    /// Tells the source that its packet died here (RFC 792): header and 8 bytes of what it sent, from our address there.
-    fn time_exceeded(&mut self, packet: &Packet) {
-        let Some(here) = self.network(packet.network).map(|network| network.cluster_ip) else { return };
-        let Some((network, hop)) = self.egress(packet.flow.src) else { return };
-        let quoted_to = packet.ip.end.min(packet.ip.l4 + 8);
-        let mut rest = vec![0; 4];
-        rest.extend_from_slice(packet.frame.bytes().get(packet.l3..quoted_to).unwrap_or_default());
-        let envelope = build::Envelope { src: Mac::ZERO, dst: Mac::ZERO, ttl: 64, identification: 0 };
-        let flow = Flow { protocol: Protocol::ICMP, src: here.into(), dst: packet.flow.src, src_port: 0, dst_port: 0 };
-        let frame = build::icmp(envelope, flow, 11, 0, &rest);
-        // It is our own, not one that came in: it does not wait for a neighbour, the next one finds it.
-        if self.send_own(network, hop, frame, packet.port) {
-            self.counters.one(Count::TimeExceeded);
-        }
-    }
-
     /// An echo request to the cluster is answered where it lands; nothing else is served.
     fn local(&mut self, packet: Packet) -> Fate {
+        if packet.pieced {
+            return Fate::Dropped(Reason::Fragment);
+        }
         let Transport::Echo { reply: false, sequence, payload, .. } = packet.ip.transport else {
             return Fate::Dropped(Reason::Local);
         };

@@ -11,11 +11,7 @@ pub(crate) fn accepts(rules: &[Rule], flow: &Flow) -> bool {
 }
 
 fn matches(rule: &Rule, flow: &Flow) -> bool {
-    let inside = |prefix: &Option<Prefix>, address: IpAddr| match (prefix, address) {
-        (None, _) => true,
-        (Some(prefix), IpAddr::V4(address)) => prefix.contains(address),
-        (Some(_), IpAddr::V6(_)) => false,
-    };
+    let inside = |prefix: &Option<Prefix>, address: IpAddr| prefix.is_none_or(|prefix| prefix.contains(address));
     inside(&rule.src, flow.src)
         && inside(&rule.dst, flow.dst)
         && rule.protocol.is_none_or(|protocol| protocol == flow.protocol.0)
@@ -41,7 +37,7 @@ mod tests {
     #[test]
     fn the_first_match_decides_and_no_match_drops() {
         let telnet = Rule { protocol: Some(6), dst_ports: Some((23, 25)), accept: false, ..ANY };
-        let inside = Rule { src: Some(Prefix { address: Ipv4Addr::new(10, 0, 0, 0), length: 16 }), ..ANY };
+        let inside = Rule { src: Some(Prefix { address: Ipv4Addr::new(10, 0, 0, 0).into(), length: 16 }), ..ANY };
         let rules = [telnet, inside];
         assert!(!accepts(&rules, &flow(23)));
         assert!(!accepts(&rules, &flow(25)));
@@ -49,5 +45,11 @@ mod tests {
         assert!(accepts(&rules, &Flow { protocol: Protocol::UDP, ..flow(23) }));
         assert!(!accepts(&rules, &Flow { src: Ipv4Addr::new(10, 1, 0, 5).into(), ..flow(80) }));
         assert!(!accepts(&[], &flow(80)));
+        let v6 = |last| std::net::Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, last).into();
+        let other = Flow { src: v6(1), dst: v6(2), ..flow(80) };
+        assert!(!accepts(&rules, &other), "a prefix holds nothing of the other family");
+        let inside6 = Rule { src: Some(Prefix { address: v6(0), length: 64 }), ..ANY };
+        assert!(accepts(&[rules[0].clone(), inside6.clone()], &other));
+        assert!(!accepts(&[inside6], &flow(80)));
     }
 }

@@ -1,7 +1,6 @@
 //! HyperSync: who gets a copy of what, when; and what is done with what others send.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use scalebed_cluster::Port;
@@ -339,10 +338,9 @@ impl Gateway {
                 }
                 self.table.bury(forward, version, self.now);
             }
-            Item::Neighbour(Neighbour { network, address: IpAddr::V4(address), mac }) => {
+            Item::Neighbour(Neighbour { network, address, mac }) => {
                 self.install_neighbour(network, address, mac);
             }
-            Item::Neighbour(_) => {}
             Item::Want => self.answer_want(from),
             Item::WantDone => {
                 if let Some(joining) = &mut self.joining {
@@ -368,7 +366,7 @@ impl Gateway {
         let neighbours: Vec<Item> = self
             .neighbours
             .iter()
-            .map(|(&(network, address), &mac)| Item::Neighbour(Neighbour { network, address: address.into(), mac }))
+            .map(|(&(network, address), &mac)| Item::Neighbour(Neighbour { network, address, mac }))
             .collect();
         let ports: Vec<u16> = self
             .table

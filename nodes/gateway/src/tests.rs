@@ -1,9 +1,12 @@
 //! A group of one member, which serves alone: what a packet meets between its two networks.
 
+mod fragments;
 mod icmp;
+mod ipv6;
+mod limits;
 mod moves;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -15,7 +18,9 @@ use scalebed_frame::view::{ACK, Arp, FIN, Network as Layer3, RST, SYN};
 use scalebed_frame::{
     DistributionMode, Flow, Generation, GroupId, Incarnation, Mac, MemberId, NetworkId, Protocol, View, mac, render,
 };
-use scalebed_topologies::lab::{Architecture, Group, HideNat, Network, NetworkRole, Port, PortRole, Prefix, Rule};
+use scalebed_topologies::lab::{
+    Architecture, Group, HideNat, Ipv6Side, Network, NetworkRole, Port, PortRole, Prefix, Rule,
+};
 
 use crate::Gateway;
 use crate::counters::{Count, Reason};
@@ -42,27 +47,40 @@ fn matrix(owner: MemberId, backup: Option<MemberId>, previous: Option<MemberId>)
     }
 }
 
+/// An address of a network.
+const fn v6(network: NetworkId, last: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 2, 0, network.0 as u16, 0, 0, 0, last)
+}
+
 fn config() -> NodeConfig {
     let group = GroupId(1);
     let network = |id: NetworkId, name: &str, role| Network {
         id,
         name: name.to_owned(),
         role,
-        subnet: Prefix { address: Ipv4Addr::new(10, id.0, 0, 0), length: 24 },
+        subnet: Prefix { address: Ipv4Addr::new(10, id.0, 0, 0).into(), length: 24 },
         cluster_ip: Ipv4Addr::new(10, id.0, 0, 1),
+        ipv6: Some(Ipv6Side { subnet: Prefix { address: v6(id, 0).into(), length: 64 }, cluster_ip: v6(id, 1) }),
+        mtu: 1500,
         cluster_mac: Mac([2, 0x5b, 0xed, 1, 0xa0, id.0]),
         routes: Vec::new(),
     };
     let port = |name: &str, role, mac| Port { name: name.to_owned(), role, mac, mtu: 1600, cable: 0 };
-    let inside = Prefix { address: Ipv4Addr::new(10, 1, 0, 0), length: 24 };
+    let inside = Prefix { address: Ipv4Addr::new(10, 1, 0, 0).into(), length: 24 };
+    let inside6 = Prefix { address: v6(INSIDE, 0).into(), length: 64 };
     let any = Rule { src: Some(inside), dst: None, protocol: None, dst_ports: None, accept: true };
+    let any6 = Rule { src: Some(inside6), ..any.clone() };
     NodeConfig {
         name: "member-1-01".to_owned(),
         id: ME.into(),
         incarnation: Incarnation(256),
         architecture: Architecture::ElasticXl,
         group: Group {
-            rules: vec![Rule { protocol: Some(6), dst_ports: Some((23, 23)), accept: false, ..any.clone() }, any],
+            rules: vec![
+                Rule { protocol: Some(6), dst_ports: Some((23, 23)), accept: false, src: None, ..any.clone() },
+                any,
+                any6,
+            ],
             nat: vec![HideNat { from: INSIDE, to: OUTSIDE, address: HIDDEN, ports: (10000, 10003) }],
             ..Group::new(group, DistributionMode::General)
         },

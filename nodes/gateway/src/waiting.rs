@@ -8,6 +8,7 @@ use scalebed_engine::Instant;
 use scalebed_frame::{Bucket, Flow, NetworkId};
 
 use crate::counters::Reason;
+use crate::fragments::Pieces;
 use crate::packet::Packet;
 
 /// What a frame waits for.
@@ -21,16 +22,20 @@ pub(crate) enum For {
     Activate(Bucket),
     /// What others know of its tuple.
     Answer(Flow),
+    /// The first piece of the packet that it is a piece of.
+    FirstPiece(Pieces),
     /// The next hop's MAC; the packet is done but for its MACs.
     Neighbour(NetworkId, IpAddr),
 }
 
 impl For {
-    /// How long it waits at most: as long as a slow barrier; 20 ms for an answer (reliability rule 4); three tries of ARP.
+    /// How long it waits at most: as long as a slow barrier; 20 ms for an answer (reliability rule 4); pieces left one host
+    /// together, and are at most as far out of order as the slowest preset of a cable; three tries of ARP.
     const fn limit(self) -> Duration {
         Duration::from_millis(match self {
             Self::Admission(_) | Self::Generation(_) | Self::Activate(_) => 1000,
             Self::Answer(_) => 20,
+            Self::FirstPiece(_) => 200,
             Self::Neighbour(..) => 3000,
         })
     }
@@ -42,6 +47,7 @@ impl For {
             Self::Generation(_) => Reason::GenerationLate,
             Self::Activate(_) => Reason::ActivateLate,
             Self::Answer(_) => Reason::OutOfState,
+            Self::FirstPiece(_) => Reason::Fragment,
             Self::Neighbour(..) => Reason::Neighbour,
         }
     }

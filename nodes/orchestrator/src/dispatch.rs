@@ -3,8 +3,8 @@
 use scalebed_engine::{Frame, Instant};
 use scalebed_frame::control::Assignment;
 use scalebed_frame::shim::{COPY, DETOURED, MAX_HOP, TO_UPLINK};
-use scalebed_frame::view::Network;
-use scalebed_frame::{Kind, MemberId, NodeId, Shim, View, mac, quote, rewrite};
+use scalebed_frame::view::{Network, Transport};
+use scalebed_frame::{Kind, MemberId, NodeId, Shim, View, mac, ndp, quote, rewrite};
 use scalebed_topologies::lab::PortRole;
 
 use crate::drops::Drop;
@@ -98,6 +98,11 @@ impl Orchestrator {
         match &view.network {
             Network::Arp(arp) if arp.operation == 1 => smo(),
             Network::Arp(_) => For::All,
+            Network::Ip(ip) if ndp::is_discovery(ip) => {
+                // What neighbours say all members must know; questions are the SMO's.
+                let told = matches!(ip.transport, Transport::Icmp { kind: ndp::ADVERTISEMENT, .. });
+                if told { For::All } else { smo() }
+            }
             Network::Ip(_) if view.dst == scalebed_frame::Mac::BROADCAST => smo(),
             Network::Ip(_) if view.dst.is_group() => For::All,
             Network::Ip(ip) => match uplink.facing {

@@ -1,6 +1,6 @@
 //! Dispatch with transcripts, on an orchestrator whose matrix is given by a Prepare, and an account of every frame.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 use scalebed_cluster::{Ablations, NodeConfig};
@@ -12,7 +12,7 @@ use scalebed_frame::shim::{DETOURED, TO_UPLINK};
 use scalebed_frame::view::Arp;
 use scalebed_frame::{
     DistributionMode, Flow, Generation, GroupId, Incarnation, Kind, Mac, MemberId, MhoId, NetworkId, NodeId, Protocol,
-    Shim, mac, render,
+    Shim, mac, ndp, render,
 };
 use scalebed_topologies::lab::{Architecture, Group, Network, NetworkRole, Port, PortRole, Prefix};
 
@@ -31,8 +31,10 @@ fn network(id: u8, role: NetworkRole) -> Network {
         id: NetworkId(id),
         name: format!("n{id}"),
         role,
-        subnet: Prefix { address: Ipv4Addr::new(198, 18, id - 1, 0), length: 24 },
+        subnet: Prefix { address: Ipv4Addr::new(198, 18, id - 1, 0).into(), length: 24 },
         cluster_ip: Ipv4Addr::new(198, 18, id - 1, 1),
+        ipv6: None,
+        mtu: 1500,
         cluster_mac: VMAC,
         routes: Vec::new(),
     }
@@ -203,6 +205,29 @@ fn an_icmp_error_goes_to_the_member_of_the_connection_that_it_quotes() {
         lines.insert(port(&out));
     }
     assert_eq!(lines.len(), 2, "both members have some");
+}
+
+#[test]
+fn questions_of_neighbours_go_to_the_smo_and_what_they_say_to_all() {
+    let mut mho = orchestrator();
+    let (asks, own) = (Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 9), Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1));
+    let question = build::solicitation(Mac::host(9), asks, own);
+    let line = "2: 000009>010100 [data net 1 from mho1 to 1_01 in mho1] ns who-has 2001:2::1 tell 2001:2::9";
+    assert_eq!(frame(&mut mho, 0, question.clone()).trim_end(), line);
+    // Asked again of whom it knows (RFC 4861 section 7.3.3): by unicast.
+    let mut again = question;
+    scalebed_frame::rewrite::set_macs(again.bytes_mut(), VMAC, Mac::host(9));
+    assert_eq!(frame(&mut mho, 0, again).trim_end(), line);
+    let flow = Flow { protocol: Protocol::ICMPV6, src: asks.into(), dst: own.into(), src_port: 0, dst_port: 0 };
+    let all_routers = ndp::group_mac(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2));
+    let envelope = Envelope { src: Mac::host(9), dst: all_routers, ttl: 255, identification: 0 };
+    let routers = frame(&mut mho, 0, build::icmp(envelope, flow, ndp::ROUTER_SOLICITATION, 0, &[0; 4]));
+    assert!(routers.starts_with("2: ") && routers.lines().count() == 1, "{routers}");
+    for to in [None, Some((VMAC, own))] {
+        let lines = frame(&mut mho, 0, build::advertisement(Mac::host(9), asks, false, to));
+        assert_eq!(lines.lines().count(), 2, "{lines}");
+        assert!(lines.lines().all(|line| line.contains("copy")), "{lines}");
+    }
 }
 
 #[test]

@@ -30,8 +30,10 @@ fn config(number: u8) -> NodeConfig {
         id: NetworkId(id),
         name: format!("net{id}"),
         role,
-        subnet: Prefix { address: Ipv4Addr::new(10, id, 0, 0), length: 24 },
+        subnet: Prefix { address: Ipv4Addr::new(10, id, 0, 0).into(), length: 24 },
         cluster_ip: Ipv4Addr::new(10, id, 0, 1),
+        ipv6: None,
+        mtu: 1500,
         cluster_mac: Mac([2, 0x5b, 0xed, 1, 0xa0, id]),
         routes: Vec::new(),
     };
@@ -79,7 +81,12 @@ impl Engine for Station {
             return;
         };
         let cluster = Mac([2, 0x5b, 0xed, 1, 0xa0, 2]);
-        let envelope = Envelope { src: view.dst, dst: cluster, ttl: 64, identification: ip.identification };
+        let envelope = Envelope {
+            src: view.dst,
+            dst: cluster,
+            ttl: 64,
+            identification: u16::try_from(ip.identification).expect("of IPv4"),
+        };
         let router = Flow { protocol: Protocol::ICMP, src: ROUTER.into(), dst: ip.src, src_port: 0, dst_port: 0 };
         let quoted = [&[0; 4], &frame.bytes()[view.l3..ip.end]].concat();
         self.out.push(if self.refuses.get() {

@@ -209,6 +209,9 @@ pub struct SymmetryRow {
     pub to_ms: f64,
     /// Eligible flows.
     pub eligible: u32,
+    /// Those of them that are of IPv6.
+    #[serde(default)]
+    pub eligible6: u32,
     /// Of how many.
     pub flows: u32,
     /// Flows whose two directions entered at the same member.
@@ -268,7 +271,7 @@ pub struct Shares {
     pub sync_bytes: u64,
     /// Connections opened.
     pub connections: u64,
-    /// Public addresses seen as source on the outside.
+    /// Public addresses that IPv4 clients were seen under on the outside.
     pub public_ips: u32,
 }
 

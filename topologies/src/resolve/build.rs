@@ -1,6 +1,6 @@
 //! Nodes, ports and cables of a checked spec.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use scalebed_frame::{Mac, MemberId, MhoId, NetworkId, mac};
 
@@ -10,8 +10,6 @@ use crate::lab::{Architecture, Cable, End, Host, Lab, Node, NodeKind, Port, Port
 use crate::platform::Platform;
 use crate::spec::LabSpec;
 
-/// Hosts' cables carry plain Ethernet.
-const PLAIN_MTU: u16 = 1_500;
 /// Cables that carry the shim of 16 bytes, with room for a full inner frame.
 const SHIM_MTU: u16 = 1_600;
 /// IFNAMSIZ less the final zero.
@@ -81,9 +79,11 @@ impl Builder<'_, '_> {
         let sync = elasticxl.then(|| self.node("sw-sync".to_owned(), NodeKind::Switch(NetworkId::SYNC)));
         let mut hosts = Vec::new();
         for (at, network) in spec.networks.iter().enumerate() {
-            let host = |(number, address): (usize, Ipv4Addr)| {
+            let host = |(number, address): (usize, IpAddr)| {
                 let name = format!("{}-{}", network.name.value, number + 1);
-                self.node(name, NodeKind::Host(Host { network: network_id(at), address }))
+                let address6 = network.hosts6.get(number).map(|at| super::v6(at.value));
+                let host = Host { network: network_id(at), address: super::v4(address), address6 };
+                self.node(name, NodeKind::Host(host))
             };
             hosts.push(network.hosts.iter().map(|host| host.value).enumerate().map(host).collect());
         }
@@ -98,7 +98,7 @@ impl Builder<'_, '_> {
                 let mac = self.mac();
                 let uplink = Plug { node, name: panel(mho, port), role: PortRole::Uplink(network_id(at)), mac };
                 let leg = self.switch_port(rig.switches[at], node, PortRole::BondLeg);
-                self.connect(uplink, leg, PLAIN_MTU);
+                self.connect(uplink, leg, self.spec.networks[at].mtu);
             }
         }
         for &(member, node) in &rig.members {
@@ -130,7 +130,7 @@ impl Builder<'_, '_> {
                 let id = network_id(*at);
                 let name = if super::check::is_management(network) { "Mgmt" } else { network.name.value.as_str() };
                 let mac = mac::member_mac(group, member, id);
-                (rig.switches[*at], Plug { node, name: name.to_owned(), role: PortRole::Data(id), mac }, PLAIN_MTU)
+                (rig.switches[*at], Plug { node, name: name.to_owned(), role: PortRole::Data(id), mac }, network.mtu)
             };
             let sync = rig.sync.map(|switch| {
                 let mac = mac::smac(group, member);
@@ -160,7 +160,8 @@ impl Builder<'_, '_> {
     fn station(&mut self, node: u16, name: String, network: NetworkId, switch: u16) {
         let mac = self.mac();
         let access = self.switch_port(switch, node, PortRole::Access);
-        self.connect(Plug { node, name, role: PortRole::Station(network), mac }, access, PLAIN_MTU);
+        let mtu = self.spec.networks[usize::from(network.0) - 1].mtu;
+        self.connect(Plug { node, name, role: PortRole::Station(network), mac }, access, mtu);
     }
 
     /// A switch names its ports after whom they lead to.

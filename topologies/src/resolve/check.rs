@@ -1,16 +1,16 @@
 //! What values of a lab mean together: limits, roles, addresses.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::error::{Place, Problems, suggestion};
 use crate::lab::{Architecture, NetworkRole, Prefix};
 use crate::platform::Platform;
-use crate::reader::At;
-use crate::spec::{LabSpec, NetworkSpec};
+use crate::reader::{At, Family};
+use crate::spec::{GeneratorSpec, LabSpec, NetworkSpec};
 
 /// The members' own sync network, 192.0.2.0/24 (RFC 5737 TEST-NET-1; the vendor's default).
-const SYNC: Prefix = Prefix { address: Ipv4Addr::new(192, 0, 2, 0), length: 24 };
+const SYNC: Prefix = Prefix { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 0)), length: 24 };
 /// Most networks of a lab: a member's MAC has 5 bits for one.
 const MAX_NETWORKS: usize = 31;
 
@@ -62,56 +62,111 @@ fn networks(spec: &LabSpec, platform: &Platform, problems: &mut Problems<'_>) {
         let what = format!("{} networks", spec.networks.len());
         problems.add(beyond.name.place, what, format!("`{}` takes at most {}", platform.name, MAX_NETWORKS.min(ports)));
     }
-    for (index, network) in spec.networks.iter().enumerate() {
-        let subnet = network.subnet;
-        if !(8..=28).contains(&subnet.value.length) {
-            problems.add(subnet.place, format!("subnet `{}` has no fit size", subnet.value), "write /8 to /28");
+    let mut seen: Vec<(Prefix, &str)> = Vec::new();
+    for network in &spec.networks {
+        for subnet in subnets(network) {
+            size(subnet, problems);
+            if subnet.value.overlaps(&SYNC) {
+                let what = format!("subnet `{}` overlaps the members' own {SYNC}", subnet.value);
+                problems.add(subnet.place, what, "choose another, as in 198.18.0.0/24");
+            }
+            for (_, other) in seen.iter().filter(|(other, _)| other.overlaps(&subnet.value)) {
+                let what = format!("subnet `{}` overlaps that of `{other}`", subnet.value);
+                problems.add(subnet.place, what, "choose another");
+            }
+            seen.push((subnet.value, &network.name.value));
         }
-        if subnet.value.overlaps(&SYNC) {
-            let what = format!("subnet `{}` overlaps the members' own {SYNC}", subnet.value);
-            problems.add(subnet.place, what, "choose another, as in 198.18.0.0/24");
-        }
-        for other in spec.networks.iter().take(index).filter(|other| other.subnet.value.overlaps(&subnet.value)) {
-            let what = format!("subnet `{}` overlaps that of `{}`", subnet.value, other.name.value);
-            problems.add(subnet.place, what, "choose another");
+    }
+}
+
+/// Its subnets, IPv4 first.
+fn subnets(network: &NetworkSpec) -> impl Iterator<Item = At<Prefix>> + use<> {
+    std::iter::once(network.subnet).chain(network.ipv6.map(|(subnet, _)| subnet))
+}
+
+/// Room for stations, and of IPv6 global unicast addresses alone: others are nobody's to route (RFC 4291).
+fn size(subnet: At<Prefix>, problems: &mut Problems<'_>) {
+    let At { value, place } = subnet;
+    let (fits, instead) = match value.address {
+        IpAddr::V4(_) => ((8..=28).contains(&value.length), "write /8 to /28"),
+        IpAddr::V6(_) => ((32..=124).contains(&value.length), "write /32 to /124; /64 is usual"),
+    };
+    if !fits {
+        problems.add(place, format!("subnet `{value}` has no fit size"), instead);
+    }
+    if let IpAddr::V6(address) = value.address {
+        let special = address.is_multicast() || address.is_unicast_link_local() || address.to_bits() >> 96 == 0;
+        if special {
+            let what = format!("subnet `{value}` is not of global unicast addresses");
+            problems.add(place, what, "choose another, as in 2001:2::/64");
         }
     }
 }
 
 /// Every address lies in its subnet, and nobody else has it.
 fn addresses(spec: &LabSpec, problems: &mut Problems<'_>) {
-    let mut taken: BTreeMap<Ipv4Addr, (String, usize)> = BTreeMap::new();
+    let mut taken: BTreeMap<IpAddr, (String, usize)> = BTreeMap::new();
     for network in &spec.networks {
-        let mut claim = |address: At<Ipv4Addr>, who: String, problems: &mut Problems<'_>| {
-            in_subnet(address, network.subnet.value, problems);
+        let mut claim = |address: At<IpAddr>, who: String, problems: &mut Problems<'_>| {
+            in_subnet(address, network, problems);
             if let Some((other, line)) = taken.insert(address.value, (who, address.place.line)) {
                 let what = format!("{} is already the address of {other} (line {line})", address.value);
                 problems.add(address.place, what, "choose another");
             }
         };
-        claim(network.cluster, format!("the cluster on {}", network.name.value), problems);
-        for (index, host) in network.hosts.iter().enumerate() {
-            claim(*host, format!("{}-{}", network.name.value, index + 1), problems);
+        for cluster in std::iter::once(network.cluster).chain(network.ipv6.map(|(_, cluster)| cluster)) {
+            claim(cluster, format!("the cluster on {}", network.name.value), problems);
+        }
+        for hosts in [&network.hosts, &network.hosts6] {
+            for (index, host) in hosts.iter().enumerate() {
+                claim(*host, format!("{}-{}", network.name.value, index + 1), problems);
+            }
         }
         for side in spec.generator.iter().filter(|side| side.network.value == network.name.value) {
-            claim(side.next_hop, "the generator's next hop".to_owned(), problems);
+            for hop in std::iter::once(side.next_hop).chain(side.ipv6.map(|(_, hop)| hop)) {
+                claim(hop, "the generator's next hop".to_owned(), problems);
+            }
         }
+        hosts6(network, problems);
     }
-    for side in &spec.generator {
-        let inside = |address: &&Ipv4Addr| side.on_link.value.contains(**address);
+    for block in spec.generator.iter().flat_map(blocks) {
+        let inside = |address: &&IpAddr| block.value.contains(**address);
         if let Some((other, _)) = taken.keys().find(inside).and_then(|address| taken.get(address)) {
-            let what = format!("`{}` holds the address of {other}", side.on_link.value);
-            problems.add(side.on_link.place, what, "choose a free block");
+            let what = format!("`{}` holds the address of {other}", block.value);
+            problems.add(block.place, what, "choose a free block");
         }
     }
 }
 
-fn in_subnet(address: At<Ipv4Addr>, subnet: Prefix, problems: &mut Problems<'_>) {
+/// The generator's blocks on link, IPv4 first.
+fn blocks(side: &GeneratorSpec) -> impl Iterator<Item = At<Prefix>> + use<> {
+    std::iter::once(side.on_link).chain(side.ipv6.map(|(block, _)| block))
+}
+
+/// Every host has an IPv6 address, or none has.
+fn hosts6(network: &NetworkSpec, problems: &mut Problems<'_>) {
+    let (four, six) = (network.hosts.len(), network.hosts6.len());
+    if six > 0 && six != four {
+        let what = format!("{six} IPv6 addresses for {four} hosts");
+        problems.add(network.hosts6_at, what, "write one a host, in the order of `hosts`");
+    }
+}
+
+fn in_subnet(address: At<IpAddr>, network: &NetworkSpec, problems: &mut Problems<'_>) {
     let At { value, place } = address;
+    let Some(At { value: subnet, .. }) = subnets(network).find(|subnet| subnet.value.is_like(value)) else {
+        let what = format!("{value}, and `{}` has no IPv6", network.name.value);
+        problems.add(place, what, "add `subnet6: ...` and `cluster6: ...`");
+        return;
+    };
     if !subnet.contains(value) {
         problems.add(place, format!("{value} is not in {subnet}"), format!("write an address of {subnet}"));
-    } else if value == subnet.address || value == subnet.last() {
-        let what = format!("{value} is the network or broadcast address of {subnet}");
+    } else if value == subnet.address || value.is_ipv4() && value == subnet.last() {
+        let what = match value {
+            IpAddr::V4(_) => format!("{value} is the network or broadcast address of {subnet}"),
+            // RFC 4291 section 2.6.1.
+            IpAddr::V6(_) => format!("{value} is the routers' anycast address of {subnet}"),
+        };
         problems.add(place, what, "write an address between the two");
     }
 }
@@ -123,11 +178,12 @@ fn routes(spec: &LabSpec, problems: &mut Problems<'_>) {
             if problems.is_full() {
                 return;
             }
-            in_subnet(*via, network.subnet.value, problems);
-            if via.value == network.cluster.value {
+            in_subnet(*via, network, problems);
+            let cluster = network.ipv6.filter(|_| via.value.is_ipv6()).map_or(network.cluster, |(_, cluster)| cluster);
+            if via.value == cluster.value {
                 problems.add(via.place, "a route through the cluster itself", "write the next hop's address");
             }
-            let on_link = spec.networks.iter().map(|network| network.subnet.value).find(|s| s.overlaps(&to.value));
+            let on_link = spec.networks.iter().flat_map(subnets).map(|at| at.value).find(|s| s.overlaps(&to.value));
             if let Some(subnet) = on_link.or(to.value.overlaps(&SYNC).then_some(SYNC)) {
                 problems.add(to.place, format!("route `{}` overlaps the subnet {subnet}", to.value), "narrow it");
             }
@@ -160,24 +216,43 @@ fn generator(spec: &LabSpec, problems: &mut Problems<'_>) {
             problems.add(name.place, what, "write the inside and the outside network");
             continue;
         }
-        let on_link = side.on_link;
-        if !(26..=31).contains(&on_link.value.length) {
-            let what = format!("`{}` is not 2 to 64 addresses", on_link.value);
-            problems.add(on_link.place, what, "write /26 to /31; /28 makes 16");
+        for block in blocks(side) {
+            block_on_link(block, network, problems);
         }
-        let subnet = network.subnet.value;
-        let whole = |prefix: Prefix| subnet.contains(prefix.address) && subnet.contains(prefix.last());
-        if !whole(on_link.value) {
-            let what = format!("`{}` is not within {subnet}", on_link.value);
-            problems.add(on_link.place, what, format!("write a block of {subnet}"));
-        } else if on_link.value.contains(subnet.address) || on_link.value.contains(subnet.last()) {
-            let what = format!("`{}` holds the network or broadcast address of {subnet}", on_link.value);
-            problems.add(on_link.place, what, "choose another block");
+        for hop in std::iter::once(side.next_hop).chain(side.ipv6.map(|(_, hop)| hop)) {
+            if !network.routes.iter().any(|(_, via)| via.value == hop.value) {
+                let what = format!("no route of `{}` goes through {}", name.value, hop.value);
+                problems.add(hop.place, what, format!("add `routes: {{PREFIX: {}}}` there", hop.value));
+            }
         }
-        if !network.routes.iter().any(|(_, via)| via.value == side.next_hop.value) {
-            let what = format!("no route of `{}` goes through {}", name.value, side.next_hop.value);
-            problems.add(side.next_hop.place, what, format!("add `routes: {{PREFIX: {}}}` there", side.next_hop.value));
-        }
+    }
+    let with = |side: &&GeneratorSpec| side.ipv6.is_some();
+    if let (Some(_), Some(without)) = (spec.generator.iter().find(with), spec.generator.iter().find(|s| !with(s))) {
+        let what = format!("the generator has IPv6 on one side, and none on {}", without.network.value);
+        problems.add(without.network.place, what, "add `on_link6` and `next_hop6` there, or remove them here");
+    }
+}
+
+/// A block that the generator's stations answer for.
+fn block_on_link(block: At<Prefix>, network: &NetworkSpec, problems: &mut Problems<'_>) {
+    let At { value, place } = block;
+    let (fits, instead) = match value.address {
+        IpAddr::V4(_) => ((26..=31).contains(&value.length), "write /26 to /31; /28 makes 16"),
+        IpAddr::V6(_) => ((122..=127).contains(&value.length), "write /122 to /127; /124 makes 16"),
+    };
+    if !fits {
+        problems.add(place, format!("`{value}` is not 2 to 64 addresses"), instead);
+    }
+    let Some(At { value: subnet, .. }) = subnets(network).find(|subnet| subnet.value.is_like(value.address)) else {
+        let what = format!("`{value}`, and `{}` has no {}", network.name.value, Family::of(value.address).word());
+        problems.add(place, what, "add `subnet6: ...` and `cluster6: ...` to the network");
+        return;
+    };
+    if !(subnet.contains(value.address) && subnet.contains(value.last())) {
+        problems.add(place, format!("`{value}` is not within {subnet}"), format!("write a block of {subnet}"));
+    } else if value.contains(subnet.address) || value.contains(subnet.last()) {
+        let what = format!("`{value}` holds the network or broadcast address of {subnet}");
+        problems.add(place, what, "choose another block");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The part of a lab file that members must agree on.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use scalebed_frame::DistributionMode;
 
@@ -159,9 +159,9 @@ fn rule(node: &Node, problems: &mut Problems<'_>) -> Option<RuleSpec> {
     let from = map.require("from", problems).and_then(|node| side(node, "from", problems));
     let to = map.require("to", problems).and_then(|node| side(node, "to", problems));
     // IANA protocol numbers.
-    let words = [("any", None), ("icmp", Some(1)), ("tcp", Some(6)), ("udp", Some(17))];
+    let words = [("any", None), ("icmp", Some(1)), ("tcp", Some(6)), ("udp", Some(17)), ("icmpv6", Some(58))];
     let protocol = map.get("protocol").map_or(Some(None), |node| {
-        reader::choice(node, "protocol", &words, &["esp", "gre", "icmpv6", "sctp"], problems).map(|at| at.value)
+        reader::choice(node, "protocol", &words, &["esp", "gre", "sctp"], problems).map(|at| at.value)
     });
     let ports = match map.get("ports") {
         Some(node) => reader::span(node, "ports", 1..=65_535, problems).map(|at| Some(at.value)),
@@ -170,8 +170,13 @@ fn rule(node: &Node, problems: &mut Problems<'_>) -> Option<RuleSpec> {
     let action = map.require("action", problems).and_then(|node| {
         reader::choice(node, "action", &[("accept", true), ("drop", false)], &["reject", "log"], problems)
     });
-    if matches!((protocol, ports), (Some(None | Some(1)), Some(Some(_)))) {
+    if matches!((protocol, ports), (Some(None | Some(1 | 58)), Some(Some(_)))) {
         problems.add(map.place("ports"), "ports without a protocol that has them", "add `protocol: tcp` or `udp`");
+    }
+    if let (Some(Match::Prefix(src)), Some(Match::Prefix(dst))) = (&from, &to)
+        && !src.is_like(dst.address)
+    {
+        problems.add(map.place("to"), format!("no packet goes from {src} to {dst}"), "write two of one family");
     }
     Some(RuleSpec { from: from?, to: to?, protocol: protocol?, ports: ports?, accept: action?.value })
 }
@@ -181,9 +186,9 @@ fn side(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Match> {
     if text == "any" {
         Some(Match::Any)
     } else if text.contains('/') {
-        reader::prefix(text, place, problems).map(|at| Match::Prefix(at.value))
-    } else if let Ok(address) = text.parse::<Ipv4Addr>() {
-        Some(Match::Prefix(Prefix { address, length: 32 }))
+        reader::prefix(text, place, None, problems).map(|at| Match::Prefix(at.value))
+    } else if let Ok(address) = text.parse::<IpAddr>() {
+        Some(Match::Prefix(Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } }))
     } else {
         Some(Match::Network(At { value: text.to_owned(), place }))
     }

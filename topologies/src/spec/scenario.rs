@@ -1,6 +1,6 @@
 //! Scenario files: reading, and what they must fit together with on their lab.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use scalebed_frame::{Flow, MemberId, MhoId, Protocol};
 
@@ -37,7 +37,16 @@ const SCENARIO: Shape = Shape {
 };
 const TRAFFIC: Shape = Shape {
     what: "`traffic`",
-    keys: &["probes", "probe_rate", "population", "population_rate", "young_percent", "states_percent", "denied"],
+    keys: &[
+        "probes",
+        "probe_rate",
+        "population",
+        "population_rate",
+        "young_percent",
+        "states_percent",
+        "denied",
+        "ipv6_percent",
+    ],
     later: &["mix", "sizes", "fragments", "icmp", "ramp", "elephants", "syn_flood"],
 };
 const GROUP: Shape = Shape {
@@ -45,8 +54,11 @@ const GROUP: Shape = Shape {
     keys: &["distribution", "l4", "hide_nat", "unit", "sync_delay"],
     later: &["redeal", "sticky", "pivot_forward", "weights", "rules", "buckets"],
 };
-const EXPECT: Shape =
-    Shape { what: "`expect`", keys: &["corrected_return_share", "moved_share", "convergence"], later: &["sync_bytes"] };
+const EXPECT: Shape = Shape {
+    what: "`expect`",
+    keys: &["corrected_return_share", "corrected_return_share6", "moved_share", "convergence"],
+    later: &["sync_bytes"],
+};
 
 /// The lab that a scenario's tree names.
 pub(crate) fn lab_name(root: &Node, problems: &mut Problems<'_>) -> Option<String> {
@@ -65,7 +77,7 @@ pub(crate) fn scenario(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
         let what = format!("the scenario is for {}, not for `{}`", quoted(at.value), lab.name);
         problems.add(at.place, what, suggestion("value", at.value, &[&lab.name]));
     }
-    let traffic = map.get("traffic").map_or(Some(Traffic::SMALL), |node| traffic(node, lab, problems));
+    let traffic = map.get("traffic").map_or(Some(Traffic::small(lab)), |node| traffic(node, lab, problems));
     let overrides = map.get("group").map_or_else(Overrides::default, |node| overrides(node, lab, problems));
     let absent = map.get("absent").map_or_else(|| lab.absent.clone(), |node| absent(node, lab, problems));
     let mut time = |key, range| {
@@ -76,6 +88,14 @@ pub(crate) fn scenario(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
     let settle = time("settle", 1_000..=LONGEST);
     let events = map.get("events").map_or_else(Vec::new, |node| events::read(node, lab, &absent, baseline, problems));
     let expect = map.get("expect").map_or_else(Expect::default, |node| expect(node, problems));
+    if expect.corrected_return_share6.is_some() && traffic.is_some_and(|traffic| traffic.ipv6_percent == 0) {
+        let what = "`corrected_return_share6` is of IPv6 flows, and there are none";
+        problems.add(
+            map.place("expect"),
+            what,
+            "remove `corrected_return_share6`, or let `traffic` have `ipv6_percent`",
+        );
+    }
     if events.is_empty() && (expect.convergence_ms.is_some() || expect.convergence_units.is_some()) {
         problems.add(map.place("expect"), "convergence without an event", "remove `convergence`, or add an event");
     }
@@ -104,7 +124,7 @@ pub(crate) fn scenario(root: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
 
 fn traffic(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<Traffic> {
     if !matches!(node.value, crate::yaml::Value::Map(_)) {
-        return reader::choice(node, "traffic", &[("small", Traffic::SMALL)], &["default", "imix"], problems)
+        return reader::choice(node, "traffic", &[("small", Traffic::small(lab))], &["default", "imix"], problems)
             .map(|at| at.value);
     }
     let map = fields(node, &TRAFFIC, problems)?;
@@ -121,6 +141,9 @@ fn traffic(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<Traffi
     let states_percent =
         states.map_or(Some(0), |node| reader::number(node, "states_percent", 0..=100, problems).map(|at| at.value));
     let denied = map.get("denied").map_or(Some(0), |node| denied(node, lab, problems));
+    let share = map.get("ipv6_percent");
+    let ipv6_percent =
+        share.map_or_else(|| Some(Traffic::usual_ipv6_percent(lab)), |node| ipv6_percent(node, lab, problems));
     Some(Traffic {
         probes: probes?,
         probe_rate: probe_rate?,
@@ -129,7 +152,19 @@ fn traffic(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<Traffi
         young_percent: young_percent?,
         states_percent: states_percent?,
         denied: denied?,
+        ipv6_percent: ipv6_percent?,
     })
+}
+
+/// Flows of IPv6 need stations and next hops of IPv6.
+fn ipv6_percent(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<u32> {
+    let at = reader::number(node, "ipv6_percent", 0..=100, problems)?;
+    if at.value > 0 && !lab.has_ipv6() {
+        let what = format!("the generator of `{}` has no IPv6 on both of its sides", lab.name);
+        problems.add(at.place, what, "write `ipv6_percent: 0`, or remove `ipv6_percent`");
+        return None;
+    }
+    Some(at.value)
 }
 
 fn hosts(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Vec<HostTask> {
@@ -170,22 +205,18 @@ fn denied(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<u32> {
 
 /// Flows between corners of what the generator plays.
 fn denied_flows(lab: &Lab) -> impl Iterator<Item = Flow> + '_ {
-    let corners = |side: Option<&GeneratorSide>| -> Vec<Ipv4Addr> {
+    let corners = |side: Option<&GeneratorSide>| -> Vec<IpAddr> {
         let behind = side.into_iter().flat_map(|side| &side.behind);
         let on_link = side.into_iter().flat_map(|side| side.on_link.iter().copied());
         behind.flat_map(|prefix| [prefix.network(), prefix.last()]).chain(on_link).collect()
     };
     let servers = corners(lab.generator.get(1));
-    corners(lab.generator.first()).into_iter().flat_map(move |client| {
-        let to = |server: &Ipv4Addr| Flow {
-            protocol: Protocol::UDP,
-            src: client.into(),
-            dst: (*server).into(),
-            src_port: 50_000,
-            dst_port: Traffic::DENIED_PORT,
-        };
-        servers.iter().map(to).collect::<Vec<_>>()
-    })
+    let between = |src: IpAddr, dst: IpAddr| {
+        let (protocol, src_port, dst_port) = (Protocol::UDP, 50_000, Traffic::DENIED_PORT);
+        (src.is_ipv4() == dst.is_ipv4()).then_some(Flow { protocol, src, dst, src_port, dst_port })
+    };
+    let clients = corners(lab.generator.first()).into_iter();
+    clients.flat_map(move |client| servers.clone().into_iter().filter_map(move |server| between(client, server)))
 }
 
 fn overrides(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Overrides {
@@ -259,9 +290,16 @@ fn expect(node: &Node, problems: &mut Problems<'_>) -> Expect {
     let Some(map) = fields(node, &EXPECT, problems) else { return Expect::default() };
     let mut share = |key| map.get(key).and_then(|node| share(node, key, problems));
     let corrected_return_share = share("corrected_return_share");
+    let corrected_return_share6 = share("corrected_return_share6");
     let moved_share = share("moved_share");
     let (units, ms) = map.get("convergence").map_or((None, None), |node| convergence(node, problems));
-    Expect { corrected_return_share, moved_share, convergence_units: units, convergence_ms: ms }
+    Expect {
+        corrected_return_share,
+        corrected_return_share6,
+        moved_share,
+        convergence_units: units,
+        convergence_ms: ms,
+    }
 }
 
 /// `3/4`.

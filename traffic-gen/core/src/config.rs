@@ -1,6 +1,6 @@
 //! What a generator is told at its start.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use scalebed_engine::PortIndex;
 use scalebed_frame::{Mac, NetworkId};
@@ -31,12 +31,24 @@ pub struct Side {
     pub network: NetworkId,
     /// Number of the first MAC ([`Mac::host`]); `1 + on_link.len()` numbers are taken.
     pub mac_base: u32,
-    /// Addresses that answer ARP, each with a MAC of its own.
-    pub on_link: Vec<Ipv4Addr>,
+    /// Addresses of both families that answer ARP or neighbour solicitations, each with a MAC of its own.
+    pub on_link: Vec<IpAddr>,
     /// The router that it plays: answers ARP, and every address that is not on link lies behind it.
     pub next_hop: Ipv4Addr,
     /// The cluster's address on this network, to be resolved.
     pub gateway: Ipv4Addr,
+    /// The same of IPv6; without it the side has IPv4 alone.
+    #[serde(default)]
+    pub ipv6: Option<Side6>,
+}
+
+/// A side's addresses of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side6 {
+    /// The router that it plays, with the MAC of the IPv4 one.
+    pub next_hop: Ipv6Addr,
+    /// The cluster's address, to be resolved.
+    pub gateway: Ipv6Addr,
 }
 
 /// One of the two ports, and with it a side.
@@ -83,7 +95,6 @@ impl Config {
     /// Where the client of a flow with this source is.
     #[must_use]
     pub fn client(&self, source: IpAddr) -> Place {
-        let IpAddr::V4(source) = source else { return Place::Outside };
         let inside =
             self.inside.number(source).is_some() || self.inside_prefixes.iter().any(|prefix| prefix.contains(source));
         if inside { Place::Inside } else { Place::Outside }
@@ -103,17 +114,13 @@ impl Side {
     /// The MAC that frames from `address` leave with: its own on link, the next hop's for all that lies behind it.
     #[must_use]
     pub fn mac(&self, address: IpAddr) -> Mac {
-        let number = match address {
-            IpAddr::V4(address) => self.number(address).unwrap_or(0),
-            IpAddr::V6(_) => 0,
-        };
-        Mac::host(self.mac_base.wrapping_add(number))
+        Mac::host(self.mac_base.wrapping_add(self.number(address).unwrap_or(0)))
     }
 
     /// The MAC that answers for `address`; `None` if no station here has it.
     #[must_use]
-    pub fn answers(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.number(address).map(|number| Mac::host(self.mac_base.wrapping_add(number)))
+    pub fn answers(&self, address: impl Into<IpAddr>) -> Option<Mac> {
+        self.number(address.into()).map(|number| Mac::host(self.mac_base.wrapping_add(number)))
     }
 
     /// Is this the MAC of one of the stations?
@@ -124,8 +131,13 @@ impl Side {
         usize::try_from(number).is_ok_and(|number| number <= self.on_link.len())
     }
 
-    fn number(&self, address: Ipv4Addr) -> Option<u32> {
-        if address == self.next_hop {
+    /// Is it the router that the side plays, in either family?
+    pub(crate) fn is_next_hop(&self, address: IpAddr) -> bool {
+        address == self.next_hop || self.ipv6.is_some_and(|side| address == side.next_hop)
+    }
+
+    fn number(&self, address: IpAddr) -> Option<u32> {
+        if self.is_next_hop(address) {
             return Some(0);
         }
         let place = self.on_link.iter().position(|&own| own == address)?;

@@ -82,7 +82,7 @@ impl Generator {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let mut new = Self {
-            resolvers: [Resolver::new(), Resolver::new()],
+            resolvers: [Resolver::new(&config.inside), Resolver::new(&config.outside)],
             flows: Vec::with_capacity(config.schedule.flows.len()),
             due: BinaryHeap::new(),
             timers: BTreeSet::new(),
@@ -173,7 +173,7 @@ impl Generator {
         }
         for place in Place::BOTH {
             if self.resolvers[place as usize].deadline() <= now {
-                self.ask(place, now);
+                self.ask(place, false, now);
             }
         }
         let mut budget = BATCH;
@@ -239,7 +239,7 @@ impl Generator {
             self.counters.not_opened += 1;
             return false;
         };
-        if self.resolvers[place as usize].gateway().is_none() {
+        if self.resolvers[place as usize].gateway(tuple.dst).is_none() {
             self.counters.unsendable += 1;
             return false;
         }
@@ -254,9 +254,9 @@ impl Generator {
         true
     }
 
-    /// Says once that both sides know the cluster's MAC.
+    /// Says once that both sides know the cluster's MAC, in every family that they have.
     pub(crate) fn settle_ready(&mut self) {
-        if !self.ready && self.resolvers.iter().all(|resolver| resolver.gateway().is_some()) {
+        if !self.ready && self.resolvers.iter().all(Resolver::is_settled) {
             self.ready = true;
             self.outputs.push_back(Output::Event(NodeEvent::Ready));
         }
@@ -302,7 +302,7 @@ impl Engine for Generator {
             Input::Link { port, up, .. } => {
                 // A cable that is plugged again may lead to another MAC.
                 if let (true, Some(place)) = (up, Place::of(port)) {
-                    self.ask(place, now);
+                    self.ask(place, true, now);
                 }
             }
             Input::Command(Command::Status { id } | Command::Audit { id }) => {

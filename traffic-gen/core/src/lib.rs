@@ -5,6 +5,7 @@
 //! packet by packet. What comes too late to be on time is skipped and counted, never sent in a burst.
 
 mod config;
+mod deal;
 mod flows;
 mod generator;
 pub mod host;
@@ -16,7 +17,7 @@ mod send;
 mod states;
 mod tcp;
 
-pub use config::{Config, Place, Side};
+pub use config::{Config, Place, Side, Side6};
 pub use generator::{DRAIN, Generator, STALL};
 pub use profile::{Addresses, Profile, profile};
 

@@ -3,7 +3,7 @@
 use scalebed_engine::{Frame, Instant, PortIndex};
 use scalebed_frame::signature::{Direction, Signature};
 use scalebed_frame::view::{ACK, Ip, Network, RST, SYN, Tcp, Transport};
-use scalebed_frame::{Flow, View, checksum};
+use scalebed_frame::{Flow, Ndp, View, checksum};
 
 use crate::config::Place;
 use crate::flows::{End, Traffic};
@@ -18,23 +18,34 @@ impl Generator {
             return;
         };
         let side = self.config.side(place);
-        match view.network {
-            Network::Arp(arp) if view.dst.is_group() || side.has(view.dst) => {
-                let answer = self.resolvers[place as usize].on_arp(side, &arp);
-                if let Some(answer) = answer {
-                    self.transmit(place, answer);
-                }
-                self.settle_ready();
+        let is_heard = view.dst.is_group() || side.has(view.dst);
+        let resolver = &mut self.resolvers[place as usize];
+        match (view.network, Ndp::read(bytes, &view)) {
+            (Network::Arp(arp), _) if is_heard => {
+                let answer = resolver.on_arp(side, &arp);
+                self.after_question(place, answer);
+            }
+            (_, Some(ndp)) if is_heard => {
+                let answer = resolver.on_ndp(side, ndp);
+                self.after_question(place, answer);
             }
             _ if view.dst.is_group() || !side.has(view.dst) => self.counters.flooded += 1,
-            Network::Ip(ip) if checksum::is_valid(bytes, view.l3, &ip) => match ip.transport {
+            (Network::Ip(ip), _) if checksum::is_valid(bytes, view.l3, &ip) => match ip.transport {
                 Transport::Tcp(tcp) => self.on_tcp(place, &ip, &tcp, bytes, received, now),
                 Transport::Udp { payload, .. } => self.on_udp(place, &ip, bytes.get(payload..ip.end)),
                 Transport::Echo { .. } | Transport::Icmp { .. } | Transport::None => self.counters.foreign += 1,
             },
-            Network::Ip(_) | Network::Corrupt => self.counters.corrupt += 1,
-            Network::Arp(_) | Network::Other | Network::Malformed => self.counters.foreign += 1,
+            (Network::Ip(_) | Network::Corrupt, _) => self.counters.corrupt += 1,
+            (Network::Arp(_) | Network::Other | Network::Malformed, _) => self.counters.foreign += 1,
         }
+    }
+
+    /// Something was heard about neighbours: the answer goes out, and perhaps all is known now.
+    fn after_question(&mut self, place: Place, answer: Option<Frame>) {
+        if let Some(answer) = answer {
+            self.transmit(place, answer);
+        }
+        self.settle_ready();
     }
 
     fn on_udp(&mut self, place: Place, ip: &Ip, payload: Option<&[u8]>) {

@@ -104,9 +104,9 @@ impl Generator {
         signature.write(&schedule.key, &mut payload).then_some(payload)
     }
 
-    /// `None`: the cluster's MAC is not known there.
+    /// `None`: the cluster's MAC is not known there, for packets of this family.
     fn envelope(&mut self, place: Place, tuple: Flow) -> Option<Envelope> {
-        let dst = self.resolvers[place as usize].gateway()?;
+        let dst = self.resolvers[place as usize].gateway(tuple.dst)?;
         let src = self.config.side(place).mac(tuple.src);
         self.identification = self.identification.wrapping_add(1);
         Some(Envelope { src, dst, ttl: TTL, identification: self.identification })
@@ -116,9 +116,10 @@ impl Generator {
         self.outputs.push_back(Output::Transmit { port: place.port(), frame });
     }
 
-    /// Asks for the cluster's MAC on a side.
-    pub(crate) fn ask(&mut self, place: Place, now: Instant) {
-        let question = self.resolvers[place as usize].ask(self.config.side(place), now);
-        self.transmit(place, question);
+    /// Asks for the cluster's MAC on a side: in the families whose time has come, or in all.
+    pub(crate) fn ask(&mut self, place: Place, all: bool, now: Instant) {
+        for question in self.resolvers[place as usize].ask(self.config.side(place), all, now) {
+            self.transmit(place, question);
+        }
     }
 }

@@ -18,7 +18,7 @@ const HOLD: u64 = 180 * MS;
 const SYN_AGE: Range<u64> = 30 * MS..150 * MS;
 
 /// What a flow shall be when the event comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     Idle { young: bool },
     HalfClosed { young: bool },

@@ -1,5 +1,7 @@
 //! The generator on the fabric, looped through a router.
 
+/// Of both families.
+mod dual;
 mod router;
 
 use std::cell::RefCell;
@@ -75,16 +77,17 @@ fn config(end: u64, flows: Vec<FlowSpec>) -> Config {
     let side = |id: u8, mac_base| Side {
         network: NetworkId(id + 1),
         mac_base,
-        on_link: (16..32).map(|host| address(id, host)).collect(),
+        on_link: (16..32).map(|host| address(id, host).into()).collect(),
         next_hop: address(id, 2),
         gateway: address(id, 1),
+        ipv6: None,
     };
     Config {
         name: "generator".to_owned(),
         schedule: Schedule { run: RUN, key: KEY, seed: 1, start: START, end, flows },
         inside: side(0, 0x100),
         outside: side(1, 0x200),
-        inside_prefixes: vec![Prefix { address: address(64, 0), length: 18 }],
+        inside_prefixes: vec![Prefix { address: address(64, 0).into(), length: 18 }],
     }
 }
 

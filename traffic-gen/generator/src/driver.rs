@@ -150,6 +150,7 @@ mod tests {
             on_link: vec![],
             next_hop: [198, 18, third, 2].into(),
             gateway: [198, 18, third, 1].into(),
+            ipv6: None,
         };
         let (src, dst) = ([198, 18, 64, 1].into(), [198, 18, 128, 1].into());
         let forward = Flow { protocol: Protocol::UDP, src, dst, src_port: 10_000, dst_port: 8_000 };
@@ -174,7 +175,7 @@ mod tests {
             },
             inside: side(0),
             outside: side(1),
-            inside_prefixes: vec![Prefix { address: [198, 18, 64, 0].into(), length: 18 }],
+            inside_prefixes: vec![Prefix { address: std::net::IpAddr::from([198, 18, 64, 0]), length: 18 }],
         }
     }
 

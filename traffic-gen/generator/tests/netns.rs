@@ -1,5 +1,6 @@
 //! The process over real veths, through a kernel router in a namespace of its own.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 
 use scalebed_frame::NetworkId;
@@ -7,7 +8,7 @@ use scalebed_port::clock;
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_topologies::lab::Prefix;
 use scalebed_topologies::scenario::Traffic;
-use scalebed_traffic::{Addresses, Config, Profile, Side, profile};
+use scalebed_traffic::{Addresses, Config, Profile, Side, Side6, profile};
 
 /// $1 the generator, $2 the folder. Everything is in namespaces that end with these processes. The two ends of a cable
 /// have different indexes, or carrier comes up late.
@@ -25,27 +26,33 @@ for port in gin gout; do
 done
 nsenter -t $router -n sh -ec '
     echo 1 > /proc/sys/net/ipv4/ip_forward
-    for port in rin rout; do echo 1 > /proc/sys/net/ipv6/conf/$port/disable_ipv6; done
-    ip addr add 198.18.0.1/24 dev rin; ip link set rin up
-    ip addr add 198.18.1.1/24 dev rout; ip link set rout up
-    ip route add 198.18.64.0/18 via 198.18.0.2; ip route add 198.18.128.0/17 via 198.18.1.2'
+    echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+    ip addr add 198.18.0.1/24 dev rin; ip addr add 2001:2::1/64 dev rin nodad; ip link set rin up
+    ip addr add 198.18.1.1/24 dev rout; ip addr add 2001:2:0:1::1/64 dev rout nodad; ip link set rout up
+    ip route add 198.18.64.0/18 via 198.18.0.2; ip route add 198.18.128.0/17 via 198.18.1.2
+    ip route add 2001:2:0:40::/58 via 2001:2::2; ip route add 2001:2:0:80::/57 via 2001:2:0:1::2'
 "$bin" --config config.json --inside gin --outside gout --report report.json --events events.jsonl & generator=$!
 [ -z "$3" ] || { sleep "$3"; kill -TERM $generator; }
 wait $generator
 "#;
 
 fn config(length: u64, traffic: Traffic) -> Config {
-    let address = |third: u8, host: u8| std::net::Ipv4Addr::from([198, 18, third, host]);
+    let address = |third: u8, host: u8| Ipv4Addr::from([198, 18, third, host]);
+    let address6 = |network: u8, host: u8| Ipv6Addr::from([0x2001, 2, 0, network.into(), 0, 0, 0, host.into()]);
+    let both = |network, host| [IpAddr::from(address(network, host)), address6(network, host).into()];
     let side = |third: u8| Side {
         network: NetworkId(third + 1),
         mac_base: 0x1000 * (u32::from(third) + 1),
-        on_link: (16..32).map(|host| address(third, host)).collect(),
+        on_link: (16..32).flat_map(|host| both(third, host)).collect(),
         next_hop: address(third, 2),
         gateway: address(third, 1),
+        ipv6: Some(Side6 { next_hop: address6(third, 2), gateway: address6(third, 1) }),
     };
     let (inside, outside) = (side(0), side(1));
-    let clients = Prefix { address: address(64, 0), length: 18 };
-    let servers = Prefix { address: address(128, 0), length: 17 };
+    let prefixes = |first, lengths: [u8; 2]| -> Vec<Prefix> {
+        both(first, 0).into_iter().zip(lengths).map(|(address, length)| Prefix { address, length }).collect()
+    };
+    let (clients, servers) = (prefixes(64, [18, 58]), prefixes(128, [17, 57]));
     let schedule = profile(&Profile {
         seed: 5,
         run: 6,
@@ -53,10 +60,10 @@ fn config(length: u64, traffic: Traffic) -> Config {
         length,
         event: length / 2,
         traffic,
-        clients: Addresses { on_link: inside.on_link.clone(), behind: vec![clients] },
-        servers: Addresses { on_link: outside.on_link.clone(), behind: vec![servers] },
+        clients: Addresses { on_link: inside.on_link.clone(), behind: clients.clone() },
+        servers: Addresses { on_link: outside.on_link.clone(), behind: servers },
     });
-    Config { name: "generator".to_owned(), schedule, inside, outside, inside_prefixes: vec![clients] }
+    Config { name: "generator".to_owned(), schedule, inside, outside, inside_prefixes: clients }
 }
 
 /// Runs the generator; `stop_after`: seconds until it gets a SIGTERM. Returns its report and its events.
@@ -82,7 +89,7 @@ fn run(config: &Config, stop_after: &str) -> Option<(GeneratorReport, String)> {
 
 #[test]
 fn netns_everything_comes_back_through_a_kernel_router() {
-    let traffic = Traffic { population: 400, ..Traffic::SMALL };
+    let traffic = Traffic { population: 400, ipv6_percent: 50, ..Traffic::SMALL };
     let Some((report, events)) = run(&config(3_000_000_000, traffic), "") else { return };
     eprintln!(
         "sent {} skipped {} received {} worst {} us p99 {} us, {} frames, {} ns CPU a frame",
@@ -114,6 +121,7 @@ fn netns_sigterm_ends_it_with_what_there_is() {
         young_percent: 0,
         states_percent: 0,
         denied: 0,
+        ipv6_percent: 0,
     };
     let Some((report, _)) = run(&config(600_000_000_000, traffic), "2") else { return };
     assert!(report.sent > 0 && report.tcp.is_empty());

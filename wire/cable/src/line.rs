@@ -1,11 +1,18 @@
 //! One direction of a cable, frame after frame.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::draw::{Draws, What};
 use crate::rules::{Direction, Rules};
 
 const SECOND: u128 = 1_000_000_000;
+/// Both MAC addresses, bytes; the EtherType is behind them.
+const ADDRESSES: usize = 12;
+const IPV6: [u8; 2] = [0x86, 0xdd];
+/// EtherType of the internal cables' header, and its bytes.
+const SHIM: [u8; 2] = [0x88, 0xb5];
+const SHIM_LENGTH: usize = 16;
 
 /// Why a frame never comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,12 +152,27 @@ impl Line {
     }
 }
 
-/// Flips the bit that was drawn, anywhere behind the MAC addresses. A frame that has nothing there stays.
+/// Flips the bit that was drawn, anywhere behind the MAC addresses but in the first 8 bytes of an IPv6 header: no checksum
+/// covers them (RFC 8200), so that with another hop limit it would be a sound frame, not a damaged one. A frame that has
+/// nothing there stays.
 pub fn flip(frame: &mut [u8], drawn: u64) {
-    let Some(body) = frame.get_mut(12..).filter(|body| !body.is_empty()) else { return };
-    let bits = body.len() as u128 * 8;
-    let bit = usize::try_from((u128::from(drawn) * bits) >> 64).unwrap_or(0);
-    body[bit / 8] ^= 1 << (bit % 8);
+    let spared = uncovered(frame).filter(|spared| spared.end < frame.len());
+    let bytes = frame.len().saturating_sub(ADDRESSES + spared.as_ref().map_or(0, Range::len));
+    if bytes == 0 {
+        return;
+    }
+    let bit = usize::try_from((u128::from(drawn) * (bytes as u128 * 8)) >> 64).unwrap_or(0);
+    let at = ADDRESSES + bit / 8;
+    let at = at + spared.filter(|spared| at >= spared.start).map_or(0, |spared| spared.len());
+    frame[at] ^= 1 << (bit % 8);
+}
+
+/// Of a frame of IPv6: version, traffic class, flow label, payload length, next header and hop limit.
+fn uncovered(frame: &[u8]) -> Option<Range<usize>> {
+    let is = |at: usize, ethertype: [u8; 2]| frame.get(at..at + 2) == Some(&ethertype[..]);
+    // Behind our own shim the packet's EtherType comes again.
+    let at = if is(ADDRESSES, SHIM) { ADDRESSES + SHIM_LENGTH } else { ADDRESSES };
+    is(at, IPV6).then_some(at + 2..at + 10)
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -1,11 +1,11 @@
 //! Flow keys: the 5-tuple of a packet as it is seen on a cable.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-/// A transport protocol, by its IP number.
+/// A transport protocol, by its IP number (of IPv6 the last next header).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Protocol(pub u8);
 
@@ -49,6 +49,12 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Is it of IPv4?
+    #[must_use]
+    pub const fn is_ipv4(&self) -> bool {
+        self.src.is_ipv4() && self.dst.is_ipv4()
+    }
+
     /// The flow of the answers.
     #[must_use]
     pub const fn reversed(self) -> Self {
@@ -58,6 +64,7 @@ impl Flow {
 
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}:{} > {}:{}", self.protocol, self.src, self.src_port, self.dst, self.dst_port)
+        let (src, dst) = (SocketAddr::new(self.src, self.src_port), SocketAddr::new(self.dst, self.dst_port));
+        write!(f, "{} {src} > {dst}", self.protocol)
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::control::{self, Body, Reassembler};
 use crate::ids::NodeId;
 use crate::mac::Mac;
+use crate::ndp::Ndp;
 use crate::shim::{self, Kind, Shim};
 use crate::signature::{Compact, Direction, Signature};
 use crate::sync::Item;
@@ -84,6 +85,19 @@ fn push_ip(text: &mut String, frame: &[u8], view: &View, ip: &Ip) {
     if let Some(piece) = control::payload(frame, view) {
         push_control(text, view, piece);
         return;
+    }
+    match Ndp::read(frame, view) {
+        Some(Ndp::Solicitation { from, target }) => {
+            let from = from.map_or_else(|| "nobody".to_owned(), |(address, _)| address.to_string());
+            push(text, format_args!("ns who-has {target} tell {from}"));
+            return;
+        }
+        Some(Ndp::Advertisement { target, link, solicited }) => {
+            let what = if solicited { "na" } else { "unsolicited-na" };
+            push(text, format_args!("{what} {target} is-at {}", short(link)));
+            return;
+        }
+        None => {}
     }
     push(text, format_args!("{}", ip.flow()));
     match ip.transport {

@@ -60,8 +60,9 @@ pub struct Ip {
     pub protocol: Protocol,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// IPv4 identification; 0 for IPv6.
-    pub identification: u16,
+    /// Of what the pieces of one packet have in common: IPv4's identification, that of IPv6's fragment header (0 without
+    /// one).
+    pub identification: u32,
     /// Whole, or a piece.
     pub fragment: Fragment,
     /// Where the transport header starts.
@@ -280,7 +281,7 @@ pub(crate) fn ipv4(frame: &[u8], l3: usize) -> Option<Ip> {
         dst: address(l3 + 16)?,
         protocol,
         ttl: frame[l3 + 8],
-        identification: be16(frame, l3 + 4)?,
+        identification: be16(frame, l3 + 4)?.into(),
         fragment,
         l4,
         end,
@@ -288,7 +289,7 @@ pub(crate) fn ipv4(frame: &[u8], l3: usize) -> Option<Ip> {
     })
 }
 
-fn ipv6(frame: &[u8], l3: usize) -> Option<Ip> {
+pub(crate) fn ipv6(frame: &[u8], l3: usize) -> Option<Ip> {
     let header = frame.get(l3..l3 + 40)?;
     if header[0] >> 4 != 6 {
         return None;
@@ -300,13 +301,14 @@ fn ipv6(frame: &[u8], l3: usize) -> Option<Ip> {
     };
     let mut protocol = header[6];
     let mut l4 = l3 + 40;
-    let mut fragment = Fragment::Whole;
+    let (mut fragment, mut identification) = (Fragment::Whole, 0);
     // At most 8 extension headers: hop-by-hop 0, routing 43, fragment 44, destination options 60 (RFC 8200).
     for _ in 0..8 {
         let length = match protocol {
             0 | 43 | 60 => 8 + 8 * usize::from(*frame.get(l4 + 1)?),
             44 => {
                 let offset = be16(frame, l4 + 2)?;
+                identification = be32(frame, l4 + 4)?;
                 fragment = match (offset >> 3, offset & 1) {
                     // An atomic fragment is whole (RFC 6946).
                     (0, 0) => Fragment::Whole,
@@ -319,11 +321,15 @@ fn ipv6(frame: &[u8], l3: usize) -> Option<Ip> {
         };
         protocol = *frame.get(l4)?;
         l4 += length;
+        if fragment == Fragment::Later {
+            // What is behind is from the packet's middle: no header.
+            break;
+        }
     }
     let protocol = Protocol(protocol);
     let transport = transport(frame, protocol, fragment, l4, end);
     let (src, dst) = (address(8)?, address(24)?);
-    Some(Ip { src, dst, protocol, ttl: header[7], identification: 0, fragment, l4, end, transport })
+    Some(Ip { src, dst, protocol, ttl: header[7], identification, fragment, l4, end, transport })
 }
 
 fn transport(frame: &[u8], protocol: Protocol, fragment: Fragment, l4: usize, end: usize) -> Transport {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use scalebed_record::Verdict;
 use scalebed_topologies::lab::Architecture;
+use scalebed_topologies::scenario::Share;
 
 use super::{SHOWN, Said};
 use crate::Checker;
@@ -177,24 +178,52 @@ impl Cause {
 /// Counted corrections.
 #[derive(Debug, Default)]
 pub(crate) struct Corrections {
-    /// Packets that were processed, by direction.
-    pub packets: [u64; 2],
-    /// Packets passed on by the correction layer, by direction.
-    pub corrected: [u64; 2],
+    /// Of IPv4 flows.
+    pub ipv4: Counted,
+    /// Of IPv6 flows.
+    pub ipv6: Counted,
     /// Handed over by the pivot.
     pub handed_over: u64,
     /// Passed-on packets by cause.
     pub by_cause: BTreeMap<Cause, u64>,
-    /// Distinct return keys, and those whose packets were mostly corrected.
-    pub return_keys: (u64, u64),
     /// Packets without a cause.
     pub unexplained: Vec<String>,
+}
+
+impl Corrections {
+    /// Packets of both families that were processed, by direction.
+    pub fn packets(&self) -> [u64; 2] {
+        [0, 1].map(|side| self.ipv4.packets[side] + self.ipv6.packets[side])
+    }
+
+    /// Those of them that were passed on by the correction layer.
+    pub fn corrected(&self) -> [u64; 2] {
+        [0, 1].map(|side| self.ipv4.corrected[side] + self.ipv6.corrected[side])
+    }
+}
+
+/// What was counted of the flows of one family.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    /// Packets that were processed, by direction.
+    packets: [u64; 2],
+    /// Packets passed on by the correction layer, by direction.
+    corrected: [u64; 2],
+    /// Packets by return key, and how many of them were corrected.
+    keys: BTreeMap<Vec<u8>, (u64, u64)>,
+}
+
+impl Counted {
+    /// Distinct return keys, and those whose packets were mostly corrected.
+    fn return_keys(&self) -> (u64, u64) {
+        let mostly = self.keys.values().filter(|(packets, corrected)| corrected * 2 > *packets).count();
+        (self.keys.len() as u64, mostly as u64)
+    }
 }
 
 /// Counts corrections over the whole run.
 pub(crate) fn corrections(evidence: &Evidence<'_>) -> Corrections {
     let mut counted = Corrections::default();
-    let mut keys: BTreeMap<Vec<u8>, (u64, u64)> = BTreeMap::new();
     for (flow, spec) in evidence.flows() {
         for side in 0..2 {
             let (mut packets, mut corrected) = (0, 0);
@@ -213,19 +242,18 @@ pub(crate) fn corrections(evidence: &Evidence<'_>) -> Corrections {
                     }
                 }
             }
-            counted.packets[side] += packets;
-            counted.corrected[side] += corrected;
+            let family = if spec.forward.is_ipv4() { &mut counted.ipv4 } else { &mut counted.ipv6 };
+            family.packets[side] += packets;
+            family.corrected[side] += corrected;
             if side == 1 && packets > 0 {
                 let key = evidence.oracle().return_key(&spec.forward);
                 // A key that holds an unpredicted port is a key of its own.
                 let key = key.unwrap_or_else(|| flow.to_be_bytes().to_vec());
-                let tally = keys.entry(key).or_default();
+                let tally = family.keys.entry(key).or_default();
                 *tally = (tally.0 + packets, tally.1 + corrected);
             }
         }
     }
-    let mostly = keys.values().filter(|(packets, corrected)| corrected * 2 > *packets).count() as u64;
-    counted.return_keys = (keys.len() as u64, mostly);
     counted
 }
 
@@ -260,29 +288,33 @@ impl Checker for Correction {
 
     fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
         let counted = corrections(evidence);
-        let [forward, back] = [0, 1].map(|side| share(counted.corrected[side], counted.packets[side]) * 100.0);
-        let mut verdicts = vec![
-            Said::of("correction-cause", "every correction has a cause in the algebra or in a move")
-                .value(format!("{} corrections", counted.corrected.iter().sum::<u64>()))
-                .fail_if(counted.unexplained)
-                .done(),
-        ];
-        let Some(expected) = evidence.scenario().expect.corrected_return_share else { return verdicts };
-        let (keys, corrected) = counted.return_keys;
-        let weight = f64::from(expected.of) / f64::from(expected.total.max(1));
-        let mean = keys as f64 * weight;
-        let limit = if expected.of == 0 { 0.0 } else { tolerance(mean, weight) };
-        let off = (corrected as f64 - mean).abs() > limit || expected.of == 0 && counted.corrected != [0, 0];
-        let value = format!("{back:.3} % of return packets, {forward:.3} % of forward; {corrected} of {keys} keys");
-        let evidence_text = format!("{corrected} of {keys} return keys corrected, expected {mean:.1} +- {limit:.1}");
-        verdicts.push(
-            Said::of("correction-share", format!("{}/{} of return packets", expected.of, expected.total))
-                .value(value)
-                .accuracy(if expected.of == 0 { "exact".to_owned() } else { format!("+-{limit:.1} keys") })
-                .fail_if(if off { vec![evidence_text] } else { Vec::new() })
-                .invalid_if((keys == 0).then(|| "no return packet arrived".to_owned()))
-                .done(),
-        );
-        verdicts
+        let expect = &evidence.scenario().expect;
+        let scheduled = |v4: bool| evidence.flows().any(|(_, spec)| spec.forward.is_ipv4() == v4);
+        let ipv4 = expect.corrected_return_share.map(|expected| corrected("correction-share", expected, &counted.ipv4));
+        let ipv6 = expect.corrected_return_share6.filter(|_| scheduled(false));
+        let ipv6 = ipv6.map(|expected| corrected("correction-share-ipv6", expected, &counted.ipv6));
+        let cause = Said::of("correction-cause", "every correction has a cause in the algebra or in a move")
+            .value(format!("{} corrections", counted.corrected().iter().sum::<u64>()))
+            .fail_if(counted.unexplained)
+            .done();
+        std::iter::once(cause).chain(ipv4).chain(ipv6).collect()
     }
+}
+
+/// The share of one family against what a scenario expects.
+fn corrected(check: &str, expected: Share, counted: &Counted) -> Verdict {
+    let [forward, back] = [0, 1].map(|side| share(counted.corrected[side], counted.packets[side]) * 100.0);
+    let (keys, corrected) = counted.return_keys();
+    let weight = f64::from(expected.of) / f64::from(expected.total.max(1));
+    let mean = keys as f64 * weight;
+    let limit = if expected.of == 0 { 0.0 } else { tolerance(mean, weight) };
+    let off = (corrected as f64 - mean).abs() > limit || expected.of == 0 && counted.corrected != [0, 0];
+    let value = format!("{back:.3} % of return packets, {forward:.3} % of forward; {corrected} of {keys} keys");
+    let evidence_text = format!("{corrected} of {keys} return keys corrected, expected {mean:.1} +- {limit:.1}");
+    Said::of(check, format!("{}/{} of return packets", expected.of, expected.total))
+        .value(value)
+        .accuracy(if expected.of == 0 { "exact".to_owned() } else { format!("+-{limit:.1} keys") })
+        .fail_if(if off { vec![evidence_text] } else { Vec::new() })
+        .invalid_if((keys == 0).then(|| "no return packet arrived".to_owned()))
+        .done()
 }

@@ -1,11 +1,11 @@
-//! Address translation as the outside sees it.
+//! Address translation as the outside sees it. It is of IPv4 alone: what IPv6 sends arrives as it was sent.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use scalebed_frame::Flow;
 use scalebed_record::{FlowKind, Verdict};
-use scalebed_topologies::lab::{HideNat, NetworkRole, Prefix};
+use scalebed_topologies::lab::{HideNat, Network, NetworkRole, Prefix};
 
 use super::{SHOWN, Said};
 use crate::Checker;
@@ -46,7 +46,7 @@ pub(crate) fn unique(evidence: &Evidence<'_>) -> Verdict {
         evidence.flows().flat_map(|(flow, _)| of_flow(evidence, flow, nat, &mut Vec::new())).collect();
     if nat.is_some() {
         // A port of the pool is one connection's, whatever it talks to.
-        for binding in &mut all {
+        for binding in all.iter_mut().filter(|binding| binding.tuple.is_ipv4()) {
             let Flow { protocol, src, src_port, .. } = binding.tuple;
             binding.tuple = Flow { protocol, src, src_port, dst: src, dst_port: 0 };
         }
@@ -64,24 +64,19 @@ fn nat<'a>(evidence: &Evidence<'a>) -> Option<&'a HideNat> {
 
 fn leak(evidence: &Evidence<'_>, nat: &HideNat) -> Verdict {
     let lab = evidence.lab();
-    let inside: Vec<Prefix> = lab.network(nat.from).map_or_else(Vec::new, |network| {
-        std::iter::once(network.subnet).chain(network.routes.iter().map(|route| route.prefix)).collect()
-    });
-    let hidden = |address: IpAddr| match address {
-        IpAddr::V4(v4) => inside.iter().any(|prefix| prefix.contains(v4)),
-        IpAddr::V6(_) => false,
-    };
+    let inside: Vec<Prefix> = lab.network(nat.from).into_iter().flat_map(Network::prefixes).collect();
+    let hidden = |address: IpAddr| inside.iter().any(|prefix| prefix.contains(address));
     let (mut packets, mut leaks) = (0u64, Vec::new());
     let outside = evidence.observations().iter().filter(|seen| evidence.places.at(seen.tap).network == Some(nat.to));
     for seen in outside {
-        let Some(flow) = seen.flow.filter(|_| !super::is_control(seen)) else { continue };
+        let Some(flow) = seen.flow.filter(|flow| flow.is_ipv4() && !super::is_control(seen)) else { continue };
         packets += 1;
         if (hidden(flow.src) || hidden(flow.dst)) && leaks.len() <= SHOWN {
             leaks.push(format!("{flow} on the outside at {:.1} ms", evidence.ms(seen.at)));
         }
     }
-    let vacuous = (packets == 0).then(|| "no packet was seen outside".to_owned());
-    let value = format!("{packets} packets on outside cables");
+    let vacuous = (packets == 0).then(|| "no IPv4 packet was seen outside".to_owned());
+    let value = format!("{packets} IPv4 packets on outside cables");
     Said::of("nat-leak", "no inside address outside").value(value).fail_if(leaks).invalid_if(vacuous).done()
 }
 
@@ -122,6 +117,7 @@ fn bindings(evidence: &Evidence<'_>, nat: Option<&HideNat>) -> Verdict {
 
 fn of_flow(evidence: &Evidence<'_>, flow: usize, nat: Option<&HideNat>, wrong: &mut Vec<String>) -> Vec<Binding> {
     let forward = evidence.schedule.flows[flow].forward;
+    let nat = nat.filter(|_| forward.is_ipv4());
     let mut bindings: Vec<Binding> = Vec::new();
     for journey in evidence.journeys(flow, 0).iter().filter(|journey| journey.delivered != 0) {
         let Some(tuple) = evidence.observations()[journey.arrival as usize].flow else { continue };
@@ -170,10 +166,10 @@ fn collide(mut all: Vec<Binding>, wrong: &mut Vec<String>) {
     }
 }
 
-/// Public addresses that clients were seen under at the servers.
+/// Public addresses that IPv4 clients were seen under at the servers.
 pub(crate) fn public_addresses(evidence: &Evidence<'_>) -> usize {
     let mut seen = std::collections::BTreeSet::new();
-    for (flow, _) in evidence.flows() {
+    for (flow, _) in evidence.flows().filter(|(_, spec)| spec.forward.is_ipv4()) {
         for journey in evidence.journeys(flow, 0).iter().filter(|journey| journey.delivered != 0) {
             seen.extend(evidence.observations()[journey.arrival as usize].flow.map(|tuple| tuple.src));
         }

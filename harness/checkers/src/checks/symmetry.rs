@@ -32,8 +32,15 @@ impl Checker for Symmetry {
         let offenders: Vec<String> = rows.iter().flat_map(|row| row.offenders.clone()).collect();
         let long = |row: &&SymmetryRow| row.to_ms - row.from_ms >= (LONG / MS) as f64;
         let thin = rows.iter().filter(long).find(|row| f64::from(row.eligible) < ELIGIBLE * f64::from(row.flows));
+        let eligible6 = sum(|row| row.eligible6);
+        // Each family must be shown, if there are flows of it.
+        let scheduled = |v4: bool| evidence.flows().any(|(_, spec)| spec.forward.is_ipv4() == v4);
+        let unseen = [("IPv4", eligible - eligible6, true), ("IPv6", eligible6, false)];
+        let unseen = unseen.into_iter().find(|(_, seen, v4)| *seen == 0 && scheduled(*v4));
         let vacuous = if eligible == 0 {
             Some("no flow had enough packets each way in any epoch".to_owned())
+        } else if let Some((family, ..)) = unseen {
+            Some(format!("no {family} flow had enough packets each way in any epoch"))
         } else {
             thin.map(|row| {
                 format!("generation {}: only {} of {} flows eligible", row.generation, row.eligible, row.flows)
@@ -41,7 +48,7 @@ impl Checker for Symmetry {
         };
         let percent = |of: u32| share(of.into(), eligible.into()) * 100.0;
         let value = format!(
-            "{:.3} % of {eligible} flows in {} epochs (entered at one member: {:.1} %)",
+            "{:.3} % of {eligible} flows ({eligible6} IPv6) in {} epochs (entered at one member: {:.1} %)",
             percent(l2),
             rows.len(),
             percent(l1)
@@ -121,6 +128,7 @@ fn count(evidence: &Evidence<'_>, row: &mut SymmetryRow, both: &Both, flow: usiz
         return;
     }
     row.eligible += 1;
+    row.eligible6 += u32::from(!evidence.schedule.flows[flow].forward.is_ipv4());
     row.l1 += u32::from(both.entries == 0 && both.ingress[0] == both.ingress[1]);
     match both.split {
         None => row.l2 += 1,

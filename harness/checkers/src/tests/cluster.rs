@@ -12,7 +12,7 @@ use scalebed_record::traffic::{GeneratorReport, TcpReport};
 use scalebed_record::{Entry, Fact, FlowKind, FlowSpec, History, Observation, Probe, Schedule, Shape, TapId};
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{Architecture, NetworkRole, NodeKind};
-use scalebed_topologies::scenario::Scenario;
+use scalebed_topologies::scenario::{Scenario, Traffic};
 
 use crate::evidence::MS;
 use crate::oracle::Oracle;
@@ -45,6 +45,12 @@ pub enum Mutant {
     TtlKept,
     AlteredOnTheWay,
     CollidingPorts,
+    /// The source of one IPv6 flow takes another address outside.
+    Translate6,
+    /// Every fifth IPv6 flow is processed by two members.
+    Split6,
+    /// Return packets of IPv6 are dealt to a member that must pass them on.
+    Correct6,
     HurtOther,
     /// Not the cluster: the generator stood still, from and to, ns.
     Silent(u64, u64),
@@ -97,15 +103,20 @@ pub struct Cluster {
     pub sent: u64,
     pub segment: u64,
     pub skipped: u64,
-    pub nat: Option<IpAddr>,
 }
 
 /// Runs a shipped scenario with a small load.
 pub fn run(name: &str, mutant: Mutant) -> Run {
+    run_with(name, mutant, |_| ())
+}
+
+/// The same with another load.
+pub fn run_with(name: &str, mutant: Mutant, change: impl Fn(&mut Traffic)) -> Run {
     let (lab, mut scenario) = scalebed_topologies::catalogue::scenario(name).unwrap().unwrap();
     scenario.traffic.probes = 24;
     scenario.traffic.probe_rate = 100;
     scenario.traffic.population = 400;
+    change(&mut scenario.traffic);
     Cluster::new(lab, scenario, mutant).go()
 }
 
@@ -120,7 +131,6 @@ impl Cluster {
             cables.insert((b, a), TapId::new(index, false));
         }
         let members = lab.members();
-        let nat = Oracle::new(&lab).hidden_behind();
         let (reigns, observations) = (Vec::new(), Vec::new());
         Self {
             lab,
@@ -135,7 +145,6 @@ impl Cluster {
             sent: 0,
             segment: 0,
             skipped: 0,
-            nat,
         }
     }
 
@@ -180,10 +189,16 @@ impl Cluster {
         for index in 0..all {
             let probe = index < traffic.probes;
             // Multiplicative mixing: addresses spread over their prefixes, none twice.
-            let mixed = if index == 33 { 31 } else { index }.wrapping_mul(2_654_435_761_u32);
-            let client: [u8; 4] =
-                [198, 18, 64 + u8::try_from(index / 250 % 64).unwrap(), u8::try_from(1 + index % 250).unwrap()];
-            let server = [198, 18, 128 + (mixed >> 25) as u8, (mixed >> 17) as u8];
+            let mixed = if index == 33 { 29 } else { index }.wrapping_mul(2_654_435_761_u32);
+            // Every second pair of flows is of IPv6, as far as that is wanted.
+            let (src, dst) = if traffic.ipv6_percent > 0 && index / 2 % 2 == 1 {
+                let (client, server) = ((0x1000 + index) as u16, (mixed >> 14) as u16 | 1);
+                (IpAddr::from([0x2001, 2, 0, 0x40, 0, 0, 0, client]), [0x2001, 2, 0, 0x80, 0, 0, 0, server].into())
+            } else {
+                let client = [198, 18, 64 + (index / 250 % 64) as u8, (1 + index % 250) as u8];
+                let server = [198, 18, 128 + (mixed >> 25) as u8, (mixed >> 17) as u8];
+                (IpAddr::from(client), server.into())
+            };
             let tcp = !probe && index % 2 == 1;
             let rate = if probe { traffic.probe_rate } else { traffic.population_rate };
             let young = !probe && (index / 2) % 5 == 0;
@@ -197,8 +212,8 @@ impl Cluster {
                 kind: if tcp { FlowKind::Tcp } else { FlowKind::Udp },
                 forward: Flow {
                     protocol: if tcp { Protocol::TCP } else { Protocol::UDP },
-                    src: IpAddr::from(client),
-                    dst: IpAddr::from(server),
+                    src,
+                    dst,
                     src_port: 10_000 + u16::try_from(index).unwrap(),
                     dst_port: 8_000,
                 },
@@ -236,7 +251,7 @@ impl Cluster {
         let owner = if self.mutant == Mutant::HardWired { 0 } else { self.dealt(spec, 0, opened) };
         let mut state = Connection { owner, port: NAT_PORTS + u16::try_from(flow).unwrap(), dead: false };
         if self.mutant == Mutant::CollidingPorts && flow == 33 {
-            state.port -= 2;
+            state.port -= 4;
         }
         let count = spec.count(Direction::Forward);
         let mut last = 0;

@@ -41,10 +41,7 @@ fn flows(run: &Run) -> &[scalebed_record::FlowSpec] {
 fn explored() -> (Run, u32) {
     let mut run = run("maestro/steady", Mutant::None);
     let (denied, flow) = last_udp(&run);
-    let host = |address| match address {
-        std::net::IpAddr::V4(address) => Prefix { address, length: 32 },
-        std::net::IpAddr::V6(address) => panic!("{address}"),
-    };
+    let host = |address: std::net::IpAddr| Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } };
     let rule = Rule {
         src: Some(host(flow.src)),
         dst: Some(host(flow.dst)),

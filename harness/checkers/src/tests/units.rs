@@ -14,7 +14,7 @@ use scalebed_record::history::Heard;
 
 use crate::numbers::{chi_square_p, quantile, tolerance, wilson};
 use crate::observe::{ControlWatch, observe};
-use crate::oracle::{bucket, key};
+use crate::oracle::{Oracle, bucket, key};
 
 fn flow(src: u32, dst: u32, src_port: u16, dst_port: u16) -> Flow {
     let (src, dst) = (Ipv4Addr::from(src).into(), Ipv4Addr::from(dst).into());
@@ -67,16 +67,40 @@ fn buckets_are_the_published_ones() {
     insta::assert_snapshot!(format!("{all:?}"), @"[129, 16, 203, 222, 311, 455]");
 }
 
+#[test]
+fn ipv6_is_dealt_as_it_is_whatever_hides_the_others() {
+    let four = flow(0xc612_4001, 0xc612_8001, 1024, 80);
+    let (client, server) = ([0x2001, 2, 0, 0x40, 0, 0, 0, 1].into(), [0x2001, 2, 0, 0x80, 0, 0, 0, 1].into());
+    let six = Flow { src: client, dst: server, ..four };
+    let (lab, _) = scalebed_topologies::catalogue::scenario("maestro/general-hide-nat").unwrap().unwrap();
+    for l4 in [false, true] {
+        for mode in [DistributionMode::General, DistributionMode::AutoTopology, DistributionMode::User] {
+            let mut lab = lab.clone();
+            (lab.group.distribution, lab.group.l4) = (mode, l4);
+            let oracle = Oracle::new(&lab);
+            assert!(oracle.hidden_behind(&four).is_some());
+            assert_eq!(oracle.hidden_behind(&six), None);
+            // The client is where the answer goes.
+            assert_eq!(oracle.return_key(&six), Some(key(mode, l4, false, &six.reversed(), true)));
+            let meets = oracle.return_key(&six) == Some(oracle.forward_key(&six));
+            assert_eq!(meets, mode != DistributionMode::User, "{mode:?}");
+        }
+    }
+}
+
 proptest! {
     #[test]
-    fn a_signed_packet_is_observed_as_it_is(number: u32, sequence in 0u64..1 << 31, reverse: bool, cut in 110usize..200) {
+    fn a_signed_packet_is_observed_as_it_is(
+        number: u32, sequence in 0u64..1 << 31, reverse: bool, cut in 130usize..200, v6: bool,
+    ) {
         let direction = if reverse { Direction::Reverse } else { Direction::Forward };
         let signature =
             Signature { direction, class: Class::Population, phase: 0, run: 1, flow: number, sequence, intended: 5, late: 9, attempt: 0 };
         let mut payload = vec![0u8; 400];
         prop_assert!(signature.write(&[1; 16], &mut payload));
         let envelope = Envelope { src: Mac::host(1), dst: Mac::host(2), ttl: 61, identification: 0 };
-        let tuple = flow(1, 2, 3, 4);
+        let (src, dst) = ([0x2001, 2, 0, 0, 0, 0, 0, 1].into(), [0x2001, 2, 0, 1, 0, 0, 0, 1].into());
+        let tuple = if v6 { Flow { src, dst, ..flow(1, 2, 3, 4) } } else { flow(1, 2, 3, 4) };
         let mut frame = build::udp(envelope, tuple, &payload);
         let shim = Shim { hop: 1, ..Shim::new(Kind::Correction, NetworkId(1), GroupId(1)) };
         shim.insert(frame.bytes_mut());

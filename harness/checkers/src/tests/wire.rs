@@ -8,6 +8,7 @@ use scalebed_topologies::lab::Architecture;
 
 use super::cluster::{Cluster, Connection, Mutant};
 use crate::evidence::MS;
+use crate::oracle::Oracle;
 
 const HOP: u64 = 20_000;
 /// A dead leg is found by its carrier.
@@ -69,6 +70,12 @@ impl Cluster {
         let forward = probe.direction == Direction::Forward;
         let hidden = self.hidden(spec.forward, state.port);
         let leak = mutant == Mutant::NatLeak && probe.flow == 40;
+        let of6 = !spec.forward.is_ipv4();
+        let hidden = if mutant == Mutant::Translate6 && probe.flow == 42 {
+            Flow { src: [0x2001, 2, 0, 1, 0, 0, 0, 1].into(), ..hidden }
+        } else {
+            hidden
+        };
         let (enters, leaves) = match (forward, leak) {
             (true, true) => (spec.forward, spec.forward),
             (true, false) => (spec.forward, hidden),
@@ -78,7 +85,12 @@ impl Cluster {
         let (mut landed, mut worker) = (self.dealt(spec, usize::from(!forward), at), state.owner);
         if mutant == Mutant::HardWired {
             landed = 0;
-        } else if mutant == Mutant::AsymmetricHash && !forward && probe.flow.is_multiple_of(5) {
+        } else if mutant == Mutant::Correct6 && of6 && !forward {
+            landed = (worker + 1) % self.members.len();
+        } else if !forward
+            && probe.flow.is_multiple_of(5)
+            && (mutant == Mutant::AsymmetricHash || mutant == Mutant::Split6 && of6)
+        {
             landed = (worker + 1) % self.members.len();
             worker = landed;
         }
@@ -192,7 +204,7 @@ impl Cluster {
     }
 
     fn hidden(&self, flow: Flow, port: u16) -> Flow {
-        self.nat.map_or(flow, |src| Flow { src, src_port: port, ..flow })
+        Oracle::new(&self.lab).hidden_behind(&flow).map_or(flow, |src| Flow { src, src_port: port, ..flow })
     }
 
     fn shim(&self, way: &Way, kind: Kind, hop: u8, flags: u8) -> Shim {

@@ -3,6 +3,7 @@
 mod cables;
 mod common;
 mod host;
+mod ipv6;
 mod lifeline;
 mod processes;
 mod taps;

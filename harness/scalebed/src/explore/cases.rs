@@ -5,6 +5,7 @@ use scalebed_engine::Rng;
 use scalebed_frame::NodeId;
 use scalebed_topologies::fault::{Fault, Full, Kind};
 use scalebed_topologies::lab::{Architecture, Cable, End, PortRole};
+use scalebed_topologies::scenario::Traffic;
 use scalebed_topologies::{Lab, Quirks};
 
 use super::narrow;
@@ -25,6 +26,8 @@ pub struct Case {
     pub full: Option<Full>,
     /// Rare and legal behaviour of nodes.
     pub quirks: Quirks,
+    /// Share of the flows of each kind that is of IPv6, percent.
+    pub ipv6_percent: u32,
     /// The faults.
     pub faults: Vec<Fault>,
     /// Seed of traffic and of what lossy cables lose.
@@ -32,10 +35,10 @@ pub struct Case {
 }
 
 impl Case {
-    /// Of faults alone.
+    /// Of faults alone, and of IPv4 alone.
     #[must_use]
     pub const fn of(faults: Vec<Fault>) -> Self {
-        Self { stage: "", general: false, full: None, quirks: Quirks::NONE, faults, seed: 1 }
+        Self { stage: "", general: false, full: None, quirks: Quirks::NONE, ipv6_percent: 0, faults, seed: 1 }
     }
 }
 
@@ -56,6 +59,7 @@ pub fn systematic(lab: &Lab) -> Vec<Case> {
     for faults in pairs(lab) {
         cases.push(Case { stage: "pairs", ..Case::of(faults) });
     }
+    cases.iter_mut().for_each(|case| case.ipv6_percent = Traffic::usual_ipv6_percent(lab));
     cases
 }
 
@@ -250,7 +254,8 @@ pub fn random(lab: &Lab, seed: u64, budget: u64) -> Case {
     faults.extend(altered(lab, seed));
     faults.sort();
     let general = rng.below(3) == 0;
-    Case { stage: "random", general, full: None, quirks: odd(seed), faults, seed }
+    let ipv6_percent = Traffic::usual_ipv6_percent(lab);
+    Case { stage: "random", general, full: None, quirks: odd(seed), ipv6_percent, faults, seed }
 }
 
 /// In one case of eight a matrix is altered too.

@@ -32,6 +32,9 @@ pub struct Repro {
     /// Rare and legal behaviour of nodes, by name.
     #[serde(default)]
     pub quirks: Vec<String>,
+    /// Share of the flows of each kind that is of IPv6, percent.
+    #[serde(default)]
+    pub ipv6_percent: u32,
     /// The commit at which it was found.
     pub commit: String,
     /// Safeguards that were switched off.
@@ -52,6 +55,9 @@ impl Repro {
         let (lab, _) = files::lab(&repro.lab)?;
         if let Some(what) = repro.faults.iter().find_map(|fault| lab.refuse(fault)) {
             return Err(bad(what));
+        }
+        if repro.ipv6_percent > if lab.has_ipv6() { 100 } else { 0 } {
+            return Err(bad(format!("`ipv6_percent` {} is too much on `{}`", repro.ipv6_percent, lab.name)));
         }
         repro.ablations()?;
         if let Err(unknown) = repro.quirks() {
@@ -87,10 +93,10 @@ impl Repro {
     /// The case.
     #[must_use]
     pub fn case(&self) -> Case {
-        let Self { general, full, seed, .. } = *self;
+        let Self { general, full, seed, ipv6_percent, .. } = *self;
         // Names were checked when it was read.
         let quirks = self.quirks().unwrap_or_default();
-        Case { stage: "repro", general, full, quirks, faults: self.faults.clone(), seed }
+        Case { stage: "repro", general, full, quirks, ipv6_percent, faults: self.faults.clone(), seed }
     }
 
     /// Runs it again.

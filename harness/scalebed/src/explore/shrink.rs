@@ -48,9 +48,12 @@ pub fn shrink(lab: &Lab, case: &Case, invariant: &str, ablations: Ablations) -> 
     }
 }
 
-/// Smaller cases: without what nodes do rarely, all of it or one thing; then with smaller faults.
+/// Smaller cases: of one family; without what nodes do rarely, all of it or one thing; then with smaller faults.
 fn candidates(case: &Case) -> Vec<Case> {
     let mut candidates = Vec::new();
+    if case.ipv6_percent > 0 {
+        candidates.push(Case { ipv6_percent: 0, ..case.clone() });
+    }
     if case.quirks != Quirks::NONE {
         candidates.push(Case { quirks: Quirks::NONE, ..case.clone() });
     }

@@ -22,6 +22,7 @@ const TRAFFIC: Traffic = Traffic {
     young_percent: 30,
     states_percent: 0,
     denied: 4,
+    ipv6_percent: 0,
 };
 /// So long after the last fault: the bound of the liveness invariants, and a quiet tail of 2 s.
 const SETTLE_MS: u64 = 6_000;
@@ -30,8 +31,8 @@ const SYNC_DELAY_MS: u32 = 500;
 
 /// Of 132 flows and their copies a member has to hold about 66.
 const FEW_CONNECTIONS: u32 = 40;
-/// For 132 flows.
-const FEW_PORTS: u16 = 80;
+/// For 132 flows of IPv4, of which alone ports are taken.
+const FEW_PORTS: u32 = 80;
 /// A move is of a dozen connections or two.
 const FEW_WAIT: u32 = 12;
 
@@ -55,15 +56,15 @@ impl Trial {
 }
 
 /// The scenario that every case runs in.
-fn scenario(lab: &Lab, faults: &[Fault]) -> Scenario {
-    let first = faults.iter().map(|fault| fault.at_ms).min().unwrap_or(super::cases::FIRST_MS);
+fn scenario(lab: &Lab, case: &Case) -> Scenario {
+    let first = case.faults.iter().map(|fault| fault.at_ms).min().unwrap_or(super::cases::FIRST_MS);
     Scenario {
         name: "explore".to_owned(),
         about: String::new(),
         lab: lab.name.clone(),
         overrides: Overrides::default(),
         absent: Vec::new(),
-        traffic: TRAFFIC,
+        traffic: Traffic { ipv6_percent: case.ipv6_percent, ..TRAFFIC },
         baseline_ms: first,
         settle_ms: SETTLE_MS,
         events: Vec::new(),
@@ -86,7 +87,10 @@ fn prepared(lab: &Lab, case: &Case) -> Lab {
     match case.full {
         None => {}
         Some(Full::Connections) => lab.group.limits.connections = FEW_CONNECTIONS,
-        Some(Full::NatPorts) => lab.group.nat.iter_mut().for_each(|nat| nat.ports.1 = nat.ports.0 + FEW_PORTS),
+        Some(Full::NatPorts) => {
+            let few = u16::try_from(FEW_PORTS * 100u32.saturating_sub(case.ipv6_percent) / 100).unwrap_or(u16::MAX);
+            lab.group.nat.iter_mut().for_each(|nat| nat.ports.1 = nat.ports.0 + few);
+        }
         Some(Full::Queues) => (lab.group.limits.items, lab.group.limits.frames) = (FEW_WAIT, FEW_WAIT),
     }
     lab
@@ -99,7 +103,7 @@ fn prepared(lab: &Lab, case: &Case) -> Lab {
 /// could be judged.
 pub fn run(lab: &Lab, case: &Case, ablations: Ablations) -> Result<Trial, Failure> {
     let lab = &prepared(lab, case);
-    let scenario = scenario(lab, &case.faults);
+    let scenario = scenario(lab, case);
     let mut world = Sim::new(lab, case.seed).at_once();
     let settings = Settings { seed: case.seed, ablations };
     let ran = driver::drive_with(&mut world, lab, &scenario, &case.faults, settings, &mut |_| {})?;

@@ -241,7 +241,7 @@ pub fn command(live: Live) -> Result<u8, Failure> {
             Ok(exit::PASS)
         }
         Live::Explain { lab, src, dst, ports: (protocol, src_port, dst_port), format } => {
-            explained(&lab, &Flow { protocol, src, dst, src_port, dst_port }, format)
+            explained(&lab, &explain::flow((src, dst), (protocol, src_port, dst_port)), format)
         }
         Live::Graph { lab, format } => drawn(&lab, format),
     }

@@ -14,7 +14,7 @@ use nix::unistd::{getppid, setsid};
 use scalebed_frame::{Flow, Protocol};
 use scalebed_record::history::{Declared, Heard};
 use scalebed_record::{Entry, Fact};
-use scalebed_topologies::lab::NodeKind;
+use scalebed_topologies::lab::{Network, NodeKind};
 use scalebed_topologies::{Lab, Scenario};
 use serde::Serialize;
 
@@ -220,9 +220,10 @@ impl Keeper<'_> {
                 NodeKind::Mho(mho) => ("orchestrator", mho.to_string()),
                 NodeKind::Member(member) => ("member", member.to_string()),
                 NodeKind::Switch(network) => {
-                    ("switch", lab.network(*network).map_or("sync".to_owned(), |network| network.subnet.to_string()))
+                    let subnets = |network: &Network| words(network.subnets());
+                    ("switch", lab.network(*network).map_or("sync".to_owned(), subnets))
                 }
-                NodeKind::Host(host) => ("host", host.address.to_string()),
+                NodeKind::Host(host) => ("host", words(host.addresses())),
                 NodeKind::Generator => ("generator", String::new()),
             };
             let process = self.live.process(index);
@@ -357,6 +358,10 @@ fn write_line(stream: &mut UnixStream, value: &impl Serialize) -> io::Result<()>
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     stream.write_all(&line)
+}
+
+fn words(all: impl Iterator<Item = impl ToString>) -> String {
+    all.map(|one| one.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// Writes what a lab is made of into its run directory.

@@ -1,4 +1,5 @@
-//! The other end of the bench: answers ARP for the cluster's address on both sides, and routes between them.
+//! The other end of the bench: answers ARP and solicitations for the cluster's addresses on both sides, and routes between
+//! them.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,7 +9,7 @@ use std::rc::Rc;
 use scalebed_engine::{Engine, Frame, Input, Instant, Output, PortIndex};
 use scalebed_frame::rewrite::{self, End};
 use scalebed_frame::view::{Arp, Network};
-use scalebed_frame::{Flow, Mac, Protocol, View, build};
+use scalebed_frame::{Flow, Mac, Ndp, Protocol, View, build};
 
 use crate::{Config, Place};
 
@@ -23,6 +24,8 @@ pub struct Faults {
     pub port_offset: u16,
     /// The offset is for UDP only.
     pub only_udp: bool,
+    /// Solicitations are not answered.
+    pub no_ipv6: bool,
 }
 
 /// The router.
@@ -56,13 +59,22 @@ impl Router {
         }
     }
 
+    fn on_ndp(&mut self, place: Place, ndp: Ndp) {
+        let Ndp::Solicitation { from: Some((asker, mac)), target } = ndp else { return };
+        let gateway = self.config.side(place).ipv6.map(|side| side.gateway);
+        if gateway == Some(target) && !self.faults.borrow().no_ipv6 {
+            let frame = build::advertisement(Self::MAC, target, true, Some((mac, asker)));
+            self.outputs.push_back(Output::Transmit { port: place.port(), frame });
+        }
+    }
+
     fn route(&mut self, place: Place, mut frame: Frame, view: &View) {
         let faults = self.faults.borrow();
         let Some(flow) = view.flow().filter(|_| faults.drop_from != Some(place)) else { return };
         rewrite::decrement_ttl(frame.bytes_mut(), view.l3);
         let ip = *View::parse(frame.bytes()).unwrap().ip().unwrap();
         let mut dst = flow.dst;
-        if let (Some(hide), Place::Inside) = (faults.hide_behind, place) {
+        if let (Some(hide), Place::Inside, true) = (faults.hide_behind, place, flow.is_ipv4()) {
             let has_offset = !faults.only_udp || flow.protocol == Protocol::UDP;
             let port = flow.src_port + if has_offset { faults.port_offset } else { 0 };
             let hidden = Flow { src: hide.into(), src_port: port, ..flow };
@@ -86,7 +98,10 @@ impl Engine for Router {
         let (place, view) = (Place::BOTH[usize::from(port)], View::parse(frame.bytes()).unwrap());
         match view.network {
             Network::Arp(arp) => self.on_arp(place, &arp),
-            Network::Ip(_) => self.route(place, frame, &view),
+            Network::Ip(_) => match Ndp::read(frame.bytes(), &view) {
+                Some(ndp) => self.on_ndp(place, ndp),
+                None => self.route(place, frame, &view),
+            },
             Network::Other | Network::Malformed | Network::Corrupt => panic!("{frame:?}"),
         }
     }

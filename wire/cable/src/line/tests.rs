@@ -160,6 +160,32 @@ fn a_flipped_bit_is_one_and_behind_the_addresses() {
     assert_eq!(short, [0; 12]);
 }
 
+/// No checksum would notice (RFC 8200): the hop limit among them.
+#[test]
+fn what_no_checksum_covers_of_ipv6_is_left_alone() {
+    for (place, l3) in [(12, 14), (28, 30)] {
+        let mut seen = [0u32; 100];
+        for step in 0..20_000u64 {
+            let mut frame = [0u8; 100];
+            frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+            frame[place..place + 2].copy_from_slice(&[0x86, 0xdd]);
+            let before = frame;
+            flip(&mut frame, step * (u64::MAX / 20_000));
+            (0..100).filter(|&at| frame[at] != before[at]).for_each(|at| seen[at] += 1);
+        }
+        for (at, &flips) in seen.iter().enumerate() {
+            let spared = at < 12 || (l3..l3 + 8).contains(&at);
+            assert_eq!(flips == 0, spared, "byte {at}: {flips}");
+        }
+        assert_eq!(seen.iter().sum::<u32>(), 20_000);
+    }
+    // Too short to have more than that.
+    let mut short = [0u8; 22];
+    short[12..14].copy_from_slice(&[0x86, 0xdd]);
+    flip(&mut short, u64::MAX);
+    assert_ne!(short[12..], [0x86, 0xdd, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
 #[test]
 fn what_is_lost_depends_on_seed_cable_and_direction() {
     let of = |seed, cable, direction| -> Vec<Fate> {

@@ -10,6 +10,9 @@ use crate::mac::Mac;
 use crate::rewrite;
 use crate::view::View;
 
+/// Of IPv6.
+mod of_v6;
+
 const ENVELOPE: Envelope = Envelope { src: Mac::host(1), dst: Mac::host(2), ttl: 64, identification: 7 };
 const ROUTER: Ipv4Addr = Ipv4Addr::new(198, 18, 7, 7);
 /// Behind the Ethernet header, the outer IPv4 header and the error's own head.

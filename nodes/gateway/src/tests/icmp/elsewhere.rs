@@ -33,7 +33,7 @@ fn member(config: NodeConfig, buckets: MemberId) -> Gateway {
         gateway.streams.heard(other, LIFE);
     }
     for (network, ip) in [(INSIDE, CLIENT), (OUTSIDE, SERVER)] {
-        gateway.install_neighbour(network, ip, Mac::host(network.0.into()));
+        gateway.install_neighbour(network, ip.into(), Mac::host(network.0.into()));
     }
     gateway
 }
