@@ -233,6 +233,9 @@ fn netns_a_run_over_impaired_cables_has_a_ledger_that_closes() {
     let judgement = scalebed_checkers::judge(&ran.input(&loaded.lab, &loaded.scenario, "netns", 1));
     let ledger = judgement.verdicts.iter().find(|verdict| verdict.check == "ledger").expect("a ledger");
     assert_eq!(ledger.outcome, Outcome::Pass, "{ledger:#?}");
+    let decisions = judgement.verdicts.iter().find(|verdict| verdict.check == "cable-decisions").expect("decisions");
+    assert_eq!(decisions.outcome, Outcome::Pass, "{decisions:#?}");
+    println!("{}; {}", decisions.value, decisions.accuracy);
     let taken: u64 = ran
         .evidence
         .history
@@ -326,7 +329,7 @@ fn impaired() -> (Lab, Scenario) {
 fn is_as_written(ran: &driver::Ran, lab: &Lab, scenario: &Scenario, world: &str) {
     let judgement = scalebed_checkers::judge(&ran.input(lab, scenario, world, 1));
     assert_eq!(judgement.record.outcome(), "pass", "{}", scalebed_tests::complaints(&judgement.record));
-    for check in ["lab-cable-1", "lab-cable-3", "loss"] {
+    for check in ["lab-cable-1", "lab-cable-3", "loss", "cable-decisions"] {
         let verdict = judgement.verdicts.iter().find(|verdict| verdict.check == check).expect("a verdict");
         println!("{check}: {}", verdict.value);
     }

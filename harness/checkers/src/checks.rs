@@ -7,6 +7,7 @@ use crate::Checker;
 mod agreement;
 mod cables;
 mod convergence;
+mod decisions;
 mod distribution;
 mod fence;
 mod forwarding;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(tester::Tester),
         Box::new(ledger::Ledger),
+        Box::new(decisions::Decisions),
         Box::new(loss::ZeroLoss),
         Box::new(loss::Classes),
         Box::new(forwarding::Forwarding),

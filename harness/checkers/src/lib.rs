@@ -10,6 +10,7 @@ use scalebed_topologies::scenario::Scenario;
 
 mod bindings;
 mod checks;
+pub mod decisions;
 mod epochs;
 mod events;
 mod evidence;

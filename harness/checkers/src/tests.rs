@@ -13,6 +13,7 @@ use crate::Judgement;
 use crate::evidence::MS;
 
 mod cluster;
+mod decided;
 mod explored;
 mod families;
 mod hosts;
@@ -93,8 +94,8 @@ fn every_checker_says_something() {
         run.scenario.kernel_transfers = true;
         run.scenario.hosts = vec![HostTask::Session];
         if let Some(event) = run.scenario.events.last_mut() {
-            event.action =
-                Action::Fault(CableFault { cables: vec![0], kinds: vec![fault::Kind::Unplug], for_ms: 1_000 });
+            let kinds = vec![fault::Kind::Unplug, fault::Kind::Loss(1)];
+            event.action = Action::Fault(CableFault { cables: vec![0], kinds, for_ms: 1_000 });
         }
         let input = crate::Input { world: "netns", ..run.input() };
         let evidence = crate::Evidence::of(&input).unwrap();

@@ -88,6 +88,7 @@ pub fn drive_with(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Ran, Failure> {
     let faults: Vec<Fault> = faults.iter().flat_map(Fault::steps).collect();
+    world.watch(&bent_by(lab, &scenario.events));
     let mut driver = Driver { planned: faults.len(), faults, ..Driver::new(world, lab, scenario, settings) };
     let interrupted = match driver.phases(progress) {
         Ok(()) => false,

@@ -85,6 +85,8 @@ pub enum Fact {
         #[serde(default)]
         doubled_b_to_a: u64,
     },
+    /// What an impaired cable was to do to frames one way, and whether taps saw just that.
+    Decided(Decided),
     /// Frames that a tap's socket dropped: the run can't be judged if there are any.
     TapDrops {
         /// How many.
@@ -127,6 +129,37 @@ pub enum Fact {
     },
     /// A remark for the report.
     Note(String),
+}
+
+/// What the rules of an impaired cable were to do one way, recomputed from the frames that were put in, and what differs
+/// from it in what taps saw come out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Decided {
+    /// The cable's index in the lab.
+    pub cable: u16,
+    /// From end a to end b?
+    pub to_b: bool,
+    /// Frames that were put in, as whoever carries the rules out was given them.
+    pub put_in: u64,
+    /// To be lost, for whatever reason of the rules.
+    pub lost: u64,
+    /// To come out twice.
+    pub doubled: u64,
+    /// To come out with a flipped bit.
+    pub altered: u64,
+    /// Of these, where taps keep nothing: whether that was done they cannot see.
+    pub hidden: u64,
+    /// To be held back.
+    pub held_back: u64,
+    /// Did not come out because there was no carrier.
+    pub no_carrier: u64,
+    /// Came out so long after their time, ns: the 99th of a hundred, and the last.
+    pub late: [u64; 2],
+    /// Frames that came out and were not to, or were to and did not, or came too early.
+    pub deviates: u64,
+    /// The first of these, in words.
+    pub first: Vec<String>,
 }
 
 /// A TCP conversation of two hosts. Times in ns of the run's clock.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use scalebed_cable::{Direction, Fate, Line, Settings, flip};
+use scalebed_cable::{Direction, Fate, Line, Rules, Settings, flip};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex};
 use scalebed_frame::render;
 
@@ -25,6 +25,9 @@ pub struct CableIndex(pub usize);
 
 /// A tap: told when and where a frame came out (`true`: at end b of the cable).
 pub type Deliver = Box<dyn FnMut(Instant, CableIndex, bool, &Frame)>;
+
+/// Told what is put into a cable, to come out at its end b (`true`) or a, before the cable's rules decide on it.
+pub type Offer = Box<dyn FnMut(Instant, CableIndex, bool, &Rules, &Frame)>;
 
 /// A cable's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +69,7 @@ pub struct Fabric {
     pub(crate) cables: Vec<Cable>,
     events: Vec<(Instant, NodeIndex, NodeEvent)>,
     taps: Vec<Deliver>,
+    offers: Vec<Offer>,
     keep: Keep,
     pub(crate) transcript: String,
 }
@@ -82,6 +86,7 @@ impl Fabric {
             cables: Vec::new(),
             events: Vec::new(),
             taps: Vec::new(),
+            offers: Vec::new(),
             keep: Keep::default(),
             transcript: String::new(),
         }
@@ -200,6 +205,11 @@ impl Fabric {
         self.taps.push(tap);
     }
 
+    /// Adds somebody who is told what every cable is given.
+    pub fn on_offer(&mut self, told: Offer) {
+        self.offers.push(told);
+    }
+
     /// Chooses what is kept from now on.
     pub fn keep(&mut self, keep: Keep) {
         self.keep = keep;
@@ -305,7 +315,11 @@ impl Fabric {
         };
         *put_in += 1;
         let line = &mut lines[usize::from(from_b)];
-        match line.offer(settings.way(line.direction()), self.now.0, frame.bytes().len()) {
+        let rules = settings.way(line.direction());
+        for told in &mut self.offers {
+            told(self.now, CableIndex(index), !from_b, rules, &frame);
+        }
+        match line.offer(rules, self.now.0, frame.bytes().len()) {
             Fate::Passes { after, twice, corrupt, .. } => {
                 if let Some(drawn) = corrupt {
                     flip(frame.bytes_mut(), drawn);

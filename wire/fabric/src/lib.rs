@@ -15,7 +15,7 @@ mod node;
 mod queue;
 mod record;
 
-pub use fabric::{CableIndex, Deliver, Fabric, Ledger, NodeIndex};
+pub use fabric::{CableIndex, Deliver, Fabric, Ledger, NodeIndex, Offer};
 pub use node::{Losses, Process};
 pub use record::Keep;
 pub use scalebed_cable::{DEFAULT_DELAY, Rules, Settings};

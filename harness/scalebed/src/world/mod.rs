@@ -1,10 +1,13 @@
 //! The two worlds that a scenario runs in, behind one trait.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use scalebed_cable::Settings as CableSettings;
+use scalebed_checkers::decisions::{self, Came};
 use scalebed_checkers::observe::{self, ControlWatch};
 use scalebed_engine::NodeEvent;
 use scalebed_frame::{Kind, Protocol};
-use scalebed_record::{History, Observation};
+use scalebed_record::{History, Observation, TapId};
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::NodeKind;
 use scalebed_traffic::Config as GeneratorConfig;
@@ -126,6 +129,10 @@ pub trait World {
     /// This world cannot impair cables.
     fn set_cable(&mut self, cable: usize, settings: CableSettings) -> Result<Done, Failure>;
 
+    /// Before anything goes over them: what these cables do is to be held against their rules, frame by frame. A world that
+    /// was built for that does nothing.
+    fn watch(&mut self, _cables: &BTreeSet<usize>) {}
+
     /// Starts the generator; it sends by its schedule from `schedule.start` on.
     ///
     /// # Errors
@@ -177,6 +184,8 @@ pub struct Collector {
     pub heard: Vec<scalebed_record::Entry>,
     /// So many observations are kept, the newest; none: all.
     pub most: Option<usize>,
+    /// What came out of impaired cables, by tap: those that are in here are looked at.
+    pub came: BTreeMap<TapId, Vec<Came>>,
 }
 
 impl Collector {
@@ -194,8 +203,17 @@ impl Collector {
         })
     }
 
+    /// Keeps prints of what comes out of these cables from now on.
+    pub fn watch(&mut self, cables: &BTreeSet<usize>) {
+        let both = cables.iter().flat_map(|cable| [true, false].map(|at_b| TapId::new(narrow(*cable), at_b)));
+        self.came.extend(both.map(|tap| (tap, Vec::new())));
+    }
+
     /// One frame at one tap.
-    pub fn see(&mut self, tap: scalebed_record::TapId, at: u64, length: u32, bytes: &[u8]) {
+    pub fn see(&mut self, tap: TapId, at: u64, length: u32, bytes: &[u8]) {
+        if let Some(came) = self.came.get_mut(&tap) {
+            came.push(Came { at, print: decisions::print(length, bytes) });
+        }
         let observation = observe::observe(tap, at, length, bytes);
         for heard in self.watch.see(&observation, bytes) {
             self.heard.push(scalebed_record::Entry { at, fact: scalebed_record::Fact::Heard(heard) });
@@ -206,4 +224,9 @@ impl Collector {
         }
         self.observations.push(observation);
     }
+}
+
+/// Cables are counted in thousands.
+fn narrow(cable: usize) -> u16 {
+    u16::try_from(cable).unwrap_or(u16::MAX)
 }

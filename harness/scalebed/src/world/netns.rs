@@ -21,6 +21,7 @@ use crate::journals;
 use crate::nodes::Config;
 use crate::plan::Plan;
 
+mod decisions;
 mod evidence;
 mod processes;
 mod wires;
@@ -83,6 +84,11 @@ impl<'a> Places<'a> {
     pub const fn of(folder: &'a Path, programs: &'a Path) -> Self {
         Self { folder, programs, journals: false, recent: None, bent: BTreeSet::new(), seed: 1 }
     }
+
+    /// Is everything kept for the judge?
+    const fn is_judged(&self) -> bool {
+        self.recent.is_none()
+    }
 }
 
 /// What [`Netns::wait`] came back with.
@@ -107,11 +113,13 @@ impl Netns {
         let mut sandbox = Sandbox::create(places.folder)
             .map_err(|error| Failure::new(exit::CAPABILITY, format!("no namespaces here: {error}")))?;
         let mut namespaces = apply(&mut sandbox, &Plan::with_wires(lab, &places.bent))?;
-        let wires = namespaces
-            .remove(&lab.nodes.len())
-            .map(|ns| Wires::start(&sandbox, ns, (places.folder, places.programs), places.bent.clone(), places.seed));
+        let wires = namespaces.remove(&lab.nodes.len()).map(|ns| Wires::start(&sandbox, ns, places));
         let wires = wires.transpose()?;
-        let collector = Arc::new(Mutex::new(Collector { most: places.recent, ..Collector::default() }));
+        let mut collector = Collector { most: places.recent, ..Collector::default() };
+        if places.is_judged() {
+            collector.watch(&places.bent);
+        }
+        let collector = Arc::new(Mutex::new(collector));
         let taps = open_taps(lab, &sandbox, &namespaces, &collector)?;
         let mut before = BTreeMap::new();
         for (node, ns) in &namespaces {
@@ -340,9 +348,13 @@ impl World for Netns {
         }
         self.listen(None, Duration::ZERO)?;
         let at = self.now();
+        let mut decisions = None;
         if let Some(wires) = self.wires.take() {
-            evidence.history.entries.extend(wires.finish(&self.sandbox, at)?);
+            let entries;
+            (entries, decisions) = wires.finish(&self.sandbox, at)?;
+            evidence.history.entries.extend(entries);
         }
+        // Taps give what they still have.
         evidence.history.entries.extend(self.ledger()?);
         evidence.history.entries.extend(accounts);
         evidence.history.entries.append(&mut self.stalls);
@@ -350,6 +362,8 @@ impl World for Netns {
             evidence.history.entries.push(Entry { at, fact: Fact::Generator(report) });
         }
         let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
+        let decided = decisions.map_or_else(Vec::new, |all| all.held_against(&collector.came, decisions::EARLY));
+        evidence.history.entries.extend(decided.into_iter().map(|said| Entry { at, fact: Fact::Decided(said) }));
         evidence.history.entries.append(&mut collector.heard);
         evidence.observations = std::mem::take(&mut collector.observations);
         // Rings are read one after the other: stamps are the kernel's, the order is ours to restore.

@@ -2,11 +2,12 @@
 //! is made by a small TCP model, and the report says so.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use scalebed_cable::Settings as CableSettings;
+use scalebed_checkers::decisions::Decisions;
 use scalebed_engine::{Command, Engine, Input, Instant, NodeEvent, Output, PortIndex};
 use scalebed_fabric::{CableIndex, Fabric, Ledger, NodeIndex};
 use scalebed_record::{Entry, Fact, TapId};
@@ -25,6 +26,9 @@ const SLICE: Duration = Duration::from_millis(1);
 /// it when it is through with all: measured with 8 ports, 97 to 103 ms after the kill.
 const PORT_DOWN: Duration = Duration::from_millis(12);
 
+/// Longer than any cable's delay that makes sense: what was on its way when everybody fell silent has arrived.
+const ARRIVES: Duration = Duration::from_secs(10);
+
 /// Puts another engine around a node's engine: mutants of tests.
 pub type Wrap = Box<dyn Fn(&str, Box<dyn Engine>) -> Box<dyn Engine>>;
 
@@ -33,6 +37,9 @@ pub struct Sim {
     lab: Lab,
     fabric: Fabric,
     collector: Rc<RefCell<Collector>>,
+    seed: u64,
+    /// What cables that are watched were to do.
+    decisions: Rc<RefCell<Decisions>>,
     generator: Option<(NodeIndex, Rc<RefCell<Generator>>)>,
     /// What the hosts do, their names, and the client.
     hosts: Option<(HostPlan, [String; 2], Rc<RefCell<Host>>)>,
@@ -70,6 +77,8 @@ impl Sim {
             lab: lab.clone(),
             fabric,
             collector,
+            seed,
+            decisions: Rc::default(),
             generator: None,
             hosts: None,
             wrap,
@@ -251,6 +260,19 @@ impl World for Sim {
         Ok(self.done("the cable's rule is set"))
     }
 
+    fn watch(&mut self, cables: &BTreeSet<usize>) {
+        if cables.is_empty() {
+            return;
+        }
+        self.collector.borrow_mut().watch(cables);
+        *self.decisions.borrow_mut() = Decisions::of(self.seed, cables.iter().map(|cable| super::narrow(*cable)));
+        let decisions = Rc::clone(&self.decisions);
+        self.fabric.on_offer(Box::new(move |now, cable, to_b, rules, frame| {
+            let out = TapId::new(super::narrow(cable.0), to_b);
+            decisions.borrow_mut().put_in(out, rules, (now.0, now.0), frame.bytes());
+        }));
+    }
+
     fn offer(&mut self, config: &scalebed_traffic::Config) -> Result<(), Failure> {
         let place = self.lab.nodes.iter().position(|node| node.kind == NodeKind::Generator);
         let place = place.ok_or_else(|| Failure::new(exit::BUG, "the lab has no generator"))?;
@@ -323,9 +345,9 @@ impl World for Sim {
         evidence.history.entries.append(&mut self.counters());
         // Everybody falls silent before the ledger is read, and what is on its way arrives.
         (0..self.fabric.len()).for_each(|node| self.fabric.kill(NodeIndex(node)));
-        let quiet = self.fabric.now() + SLICE;
-        self.fabric.run_until(quiet);
         let at = self.fabric.now().0;
+        let quiet = self.fabric.now() + ARRIVES;
+        self.fabric.run_until(quiet);
         for cable in 0..self.lab.cables.len() {
             let ledger = self.fabric.ledger(CableIndex(cable));
             let Ledger { put_in_a, got_out_b, put_in_b, got_out_a, .. } = ledger;
@@ -349,6 +371,8 @@ impl World for Sim {
             evidence.history.entries.push(Entry { at, fact });
         }
         let mut collector = self.collector.borrow_mut();
+        let decided = self.decisions.take().held_against(&collector.came, 0);
+        evidence.history.entries.extend(decided.into_iter().map(|said| Entry { at, fact: Fact::Decided(said) }));
         evidence.history.entries.append(&mut collector.heard);
         evidence.observations = std::mem::take(&mut collector.observations);
         Ok(evidence)

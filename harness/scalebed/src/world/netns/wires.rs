@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use scalebed_cable::Settings;
+use scalebed_checkers::decisions::Decisions;
 use scalebed_engine::{NodeEvent, Status};
 use scalebed_netns::{NsId, Process, ProcessSpec, Sandbox};
 use scalebed_record::{Entry, Fact};
 use scalebed_wire::{Change, Config, Through};
 
-use super::{PROCESS_LIMIT, TESTER_PRIORITY, broke, counters};
+use super::{PROCESS_LIMIT, Places, TESTER_PRIORITY, broke, counters, decisions};
 use crate::exit::{self, Failure};
 use crate::plan::{WIRES, inner_name};
 use crate::world::control;
@@ -28,18 +29,14 @@ pub(super) struct Wires {
     folder: PathBuf,
     ns: NsId,
     cables: BTreeSet<usize>,
+    /// It writes a journal.
+    judged: bool,
 }
 
 impl Wires {
     /// Starts it in its namespace, and comes back when it forwards.
-    pub(super) fn start(
-        sandbox: &Sandbox,
-        ns: NsId,
-        (folder, programs): (&Path, &Path),
-        cables: BTreeSet<usize>,
-        seed: u64,
-    ) -> Result<Self, Failure> {
-        let folder = folder.join(WIRES);
+    pub(super) fn start(sandbox: &Sandbox, ns: NsId, places: &Places<'_>) -> Result<Self, Failure> {
+        let (folder, cables, seed) = (places.folder.join(WIRES), places.bent.clone(), places.seed);
         let failed = |error: &dyn std::fmt::Display| Failure::new(exit::APPLY, format!("{WIRES}: {error}"));
         std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
         let through = |cable: &usize| Through {
@@ -53,10 +50,15 @@ impl Wires {
         std::fs::write(folder.join("config.json"), json).map_err(|error| failed(&error))?;
         let mut stream = Stream::create(&folder).map_err(|error| failed(&error))?;
         let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
-        let args =
-            [("--config", path("config.json")), ("--control", path("control.sock")), ("--events", path("events.fifo"))];
+        let mut args = vec![
+            ("--config", path("config.json")),
+            ("--control", path("control.sock")),
+            ("--events", path("events.fifo")),
+        ];
+        // What it was given, and when: of that the judge knows what it was to do.
+        args.extend(places.is_judged().then(|| ("--journal", path("journal"))));
         let spec = ProcessSpec {
-            program: programs.join("wire"),
+            program: places.programs.join("wire"),
             args: args.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect(),
             env: Vec::new(),
             stdout: folder.join("stdout.log"),
@@ -77,7 +79,7 @@ impl Wires {
                 return Err(failed(&format!("not ready within {PROCESS_LIMIT:?}: {}", last.trim())));
             }
         }
-        Ok(Self { process, stream, folder, ns, cables })
+        Ok(Self { process, stream, folder, ns, cables, judged: places.is_judged() })
     }
 
     fn socket(&self) -> PathBuf {
@@ -100,8 +102,8 @@ impl Wires {
         }
     }
 
-    /// Ends it once nothing is on its way: what the rules took and doubled, and when its loop stood still.
-    pub(super) fn finish(mut self, sandbox: &Sandbox, at: u64) -> Result<Vec<Entry>, Failure> {
+    /// Ends it once nothing is on its way: what the rules took and doubled, when its loop stood still, and what it was to do.
+    pub(super) fn finish(mut self, sandbox: &Sandbox, at: u64) -> Result<(Vec<Entry>, Option<Decisions>), Failure> {
         let failed = |error: &dyn std::fmt::Display| broke(&format!("{WIRES}: {error}"));
         let began = std::time::Instant::now();
         let status = loop {
@@ -128,9 +130,14 @@ impl Wires {
                 entries.push(Entry { at: line.at, fact: Fact::Stall { who: WIRES.to_owned(), late } });
             }
         }
-        let _dead_is_fine = self.process.kill();
-        let _dead_is_fine = self.process.wait(PROCESS_LIMIT);
-        Ok(entries)
+        // An orderly end: its journal is whole.
+        self.process.terminate().map_err(|error| failed(&error))?;
+        self.process.wait(PROCESS_LIMIT).map_err(|error| failed(&error))?;
+        let journal = self.folder.join("journal");
+        let decisions = self.judged.then(|| decisions::recomputed(&journal)).transpose();
+        let decisions = decisions.map_err(|error| failed(&format!("its journal {error}")))?;
+        let _best_effort = std::fs::remove_file(journal);
+        Ok((entries, decisions))
     }
 }
 
