@@ -47,6 +47,8 @@ pub enum Kind {
     Duplicate(u8),
     /// F15: one bit of so many of a hundred is flipped, both ways.
     Corrupt(u8),
+    /// F15: so many of a hundred are cut short, to any length from an Ethernet header on, both ways.
+    Truncate(u8),
     /// F16: no more than so many Mbit/s pass, behind a queue of [`QUEUE_MS`], both ways.
     Rate(u16),
     /// F17: unplugged for so many ms, plugged in for as many, again and again.
@@ -71,7 +73,8 @@ pub const QUEUE_MS: u64 = 20;
 
 /// How kinds are written that do something to the frames of a cable.
 pub const OF_FRAMES: &str = "black-hole, cut-to-a, cut-to-b, loss=PERCENT, burst=PERCENT, delay=MS, jitter=MS, \
-                             reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, rate=MBIT, lan, metro, wan-100ms, lossy";
+                             reorder=PERCENT, duplicate=PERCENT, corrupt=PERCENT, truncate=PERCENT, rate=MBIT, \
+                              lan, metro, wan-100ms, lossy";
 
 /// What a fault names, and where it is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,7 @@ impl Kind {
             | Self::Reorder(_)
             | Self::Duplicate(_)
             | Self::Corrupt(_)
+            | Self::Truncate(_)
             | Self::Rate(_)
             | Self::Flap(_)
             | Self::Lan
@@ -129,7 +133,8 @@ impl Kind {
     /// May a frame come out of the cable with other bytes?
     #[must_use]
     pub fn alters_frames(self) -> bool {
-        self.impairment().altered > 0
+        let does = self.impairment();
+        does.altered > 0 || does.truncated > 0
     }
 
     /// Does it pull a plug, once or often?
@@ -151,6 +156,7 @@ impl Kind {
             | Self::Jitter(_)
             | Self::Reorder(_)
             | Self::Corrupt(_)
+            | Self::Truncate(_)
             | Self::Rate(_)
             | Self::Metro
             | Self::Wan100ms
@@ -192,6 +198,8 @@ pub struct Impairment {
     pub doubled: u32,
     /// One bit is flipped.
     pub altered: u32,
+    /// Cut short.
+    pub truncated: u32,
     /// No more than so many Mbit/s, behind a queue of [`QUEUE_MS`]; 0: as many as come.
     pub mbit: u16,
 }
@@ -211,6 +219,7 @@ impl Impairment {
             held_back: self.held_back.max(other.held_back),
             doubled: self.doubled.max(other.doubled),
             altered: self.altered.max(other.altered),
+            truncated: self.truncated.max(other.truncated),
             mbit: caps.min().unwrap_or(0),
         }
     }
@@ -238,6 +247,7 @@ impl Kind {
             Self::Reorder(share) => Impairment { held_back: percent(share), ..plain },
             Self::Duplicate(share) => Impairment { doubled: percent(share), ..plain },
             Self::Corrupt(share) => Impairment { altered: percent(share), ..plain },
+            Self::Truncate(share) => Impairment { truncated: percent(share), ..plain },
             Self::Rate(mbit) => Impairment { mbit, ..plain },
             Self::Lan => Impairment { delay_us: 100, ..plain },
             Self::Metro => Impairment { delay_us: 2_000, jitter_us: 200, loss: 10, ..plain },
@@ -294,7 +304,12 @@ impl Kind {
     /// The largest number that may be written with it.
     const fn most(self) -> u16 {
         match self {
-            Self::Loss(_) | Self::Burst(_) | Self::Reorder(_) | Self::Duplicate(_) | Self::Corrupt(_) => 100,
+            Self::Loss(_)
+            | Self::Burst(_)
+            | Self::Reorder(_)
+            | Self::Duplicate(_)
+            | Self::Corrupt(_)
+            | Self::Truncate(_) => 100,
             _ => 10_000,
         }
     }
@@ -365,6 +380,7 @@ impl std::fmt::Display for Fault {
             Kind::Reorder(percent) => write!(f, "{at_ms} ms: hold {percent} % back on {target} for {for_ms} ms"),
             Kind::Duplicate(percent) => write!(f, "{at_ms} ms: double {percent} % on {target} for {for_ms} ms"),
             Kind::Corrupt(percent) => write!(f, "{at_ms} ms: corrupt {percent} % on {target} for {for_ms} ms"),
+            Kind::Truncate(percent) => write!(f, "{at_ms} ms: cut {percent} % short on {target} for {for_ms} ms"),
             Kind::Rate(mbit) => write!(f, "{at_ms} ms: {mbit} Mbit/s at most on {target} for {for_ms} ms"),
             Kind::Flap(ms) => write!(f, "{at_ms} ms: flap {target} every {ms} ms for {for_ms} ms"),
             _ => {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
 
-use scalebed_cable::{Direction, Fate, Line, Rules, flip};
+use scalebed_cable::{Direction, Fate, Line, Rules, flip, shortened};
 use scalebed_record::TapId;
 use scalebed_record::history::Decided;
 use siphasher::sip::SipHasher13;
@@ -99,15 +99,21 @@ impl Decisions {
         way.pass(now);
         let index = way.line.offered();
         way.said.put_in += 1;
-        let Fate::Passes { after, twice, corrupt, held_back } = way.line.offer(rules, received, frame.len()) else {
+        let fate = way.line.offer(rules, received, frame.len());
+        let Fate::Passes { after, twice, corrupt, truncate, held_back } = fate else {
             way.said.lost += 1;
             return;
         };
         let mut seen = print_of(frame);
-        if let Some(drawn) = corrupt {
+        if corrupt.is_some() || truncate.is_some() {
             let mut altered = frame.to_vec();
-            flip(&mut altered, drawn);
-            way.said.altered += 1;
+            corrupt.into_iter().for_each(|drawn| flip(&mut altered, drawn));
+            way.said.altered += u64::from(corrupt.is_some());
+            if let Some(drawn) = truncate {
+                let length = shortened(altered.len(), drawn);
+                way.said.truncated += u64::from(length < altered.len());
+                altered.truncate(length);
+            }
             way.said.hidden += u64::from(print_of(&altered) == seen);
             seen = print_of(&altered);
         }

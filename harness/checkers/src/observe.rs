@@ -25,8 +25,9 @@ pub fn observe(tap: TapId, at: u64, length: u32, bytes: &[u8]) -> Observation {
     seen.src = view.src;
     seen.shim = view.shim;
     let Some(ip) = view.ip() else { return seen };
-    // Whose packet it is, and what it says, only its unaltered bytes tell. Of a head alone nobody knows.
-    if bytes.len() >= ip.end && !checksum::is_valid(bytes, view.l3, ip) {
+    // Whose packet it is, and what it says, only its unaltered bytes tell. Of a head alone nobody knows; what was cut short
+    // before it came here is nobody's.
+    if usize::from(length) < ip.end || bytes.len() >= ip.end && !checksum::is_valid(bytes, view.l3, ip) {
         return seen;
     }
     seen.ttl = ip.ttl;

@@ -125,7 +125,6 @@ pub const NOT_TRIED: &[(&str, &str)] = &[
     ("F6", "a member is one process here: F5 is the same"),
     ("F7", "engines take no virtual time"),
     ("F8", "no canary is built that would catch it"),
-    ("F15", "of it duplicates and corruption are injected; cables do not cut frames short"),
     ("F22", "dual site is not built"),
     ("F23", "joins happen under load in every case; cloning is not built"),
     ("F24", "draining is not built"),

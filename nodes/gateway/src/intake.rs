@@ -15,7 +15,7 @@ use crate::waiting::For;
 
 impl Gateway {
     pub(crate) fn intake(&mut self, port: u16, frame: Frame, received: Instant) -> Fate {
-        let Some(view) = View::parse(frame.bytes()) else { return Fate::Dropped(Reason::Malformed) };
+        let Some(view) = View::parse_whole(frame.bytes()) else { return Fate::Dropped(Reason::Malformed) };
         let Some(role) = self.config.ports.get(usize::from(port)).map(|port| port.role) else {
             return Fate::Dropped(Reason::Malformed);
         };

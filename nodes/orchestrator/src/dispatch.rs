@@ -25,7 +25,7 @@ enum For<'a> {
 impl Orchestrator {
     /// A frame that came in on `port`.
     pub(crate) fn frame(&mut self, port: u16, frame: Frame, received: Instant) {
-        let Some(view) = View::parse(frame.bytes()) else {
+        let Some(view) = View::parse_whole(frame.bytes()) else {
             self.drop(Drop::Malformed);
             return;
         };
@@ -36,6 +36,8 @@ impl Orchestrator {
             (_, None) => self.drop(Drop::NoShim),
             (_, Some(shim)) if shim.group != self.config.group.id => self.drop(Drop::ForeignGroup),
             (_, Some(shim)) if shim.hop > MAX_HOP => self.drop(Drop::HopLimit),
+            // Nobody behind here could read it either.
+            (_, Some(_)) if view.network == Network::Malformed => self.drop(Drop::Malformed),
             (_, Some(shim)) => match shim.kind {
                 Kind::Control => self.control(port, frame, &view, shim, received),
                 Kind::Data if shim.has(TO_UPLINK) => self.send_up(port, frame, shim),
@@ -116,7 +118,8 @@ impl Orchestrator {
                 }
             },
             Network::Corrupt => For::Nobody(Drop::BadChecksum),
-            Network::Other | Network::Malformed => For::Nobody(Drop::NotIp),
+            Network::Malformed => For::Nobody(Drop::Malformed),
+            Network::Other => For::Nobody(Drop::NotIp),
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) enum Drop {
     ShimOnUplink,
     /// Unicast to a MAC that is not the cluster's.
     NotOurs,
-    /// It cannot be read: too short, or its shim is not as it was sent.
+    /// It cannot be read: too short or cut short, or its shim is not as it was sent.
     Malformed,
     /// Neither IP nor ARP.
     NotIp,

@@ -141,6 +141,24 @@ fn what_is_not_as_it_was_sent_is_dropped() {
     assert_eq!(drops(&mho, "malformed"), 1, "an incarnation in the shim");
 }
 
+/// So is one that is not all there, wherever it was cut and whichever way it goes.
+#[test]
+fn what_is_cut_short_is_dropped() {
+    let mut mho = orchestrator();
+    let member = NodeId::from(MemberId::new(1, 2)).code();
+    let mut cuts = 0;
+    for (port, whole) in [(0, packet(9)), (3, shimmed(Kind::Data, TO_UPLINK, member, 256, 0))] {
+        let end = scalebed_frame::View::parse(whole.bytes()).and_then(|view| Some(view.ip()?.end)).expect("a packet");
+        for length in 14..end {
+            cuts += 1;
+            assert_eq!(frame(&mut mho, port, Frame(whole.bytes()[..length].to_vec())), "", "{length} of {end}");
+            assert_eq!(drops(&mho, "malformed"), cuts, "{length} of {end}: {:?}", mho.drops.table());
+        }
+    }
+    // An IPv4 header of which nothing is missing but its end.
+    assert!(cuts > 2 * 28);
+}
+
 /// A server whose bucket belongs to this member.
 fn server_of(mho: &Orchestrator, member: u8) -> u8 {
     let owned = |server: &u8| {

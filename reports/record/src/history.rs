@@ -148,7 +148,9 @@ pub struct Decided {
     pub doubled: u64,
     /// To come out with a flipped bit.
     pub altered: u64,
-    /// Of these, where taps keep nothing: whether that was done they cannot see.
+    /// To come out cut short.
+    pub truncated: u64,
+    /// Of the altered ones, those whose bit lies where taps keep nothing: whether that was done they cannot see.
     pub hidden: u64,
     /// To be held back.
     pub held_back: u64,

@@ -17,6 +17,9 @@ pub enum What {
     Corrupt,
     /// Which bit.
     Bit,
+    Truncate,
+    /// How much of it is left.
+    Length,
 }
 
 /// Who draws.

@@ -13,6 +13,8 @@ const IPV6: [u8; 2] = [0x86, 0xdd];
 /// EtherType of the internal cables' header, and its bytes.
 const SHIM: [u8; 2] = [0x88, 0xb5];
 const SHIM_LENGTH: usize = 16;
+/// Of Ethernet.
+const HEADER: usize = 14;
 
 /// Why a frame never comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +58,8 @@ pub enum Fate {
         twice: bool,
         /// With a flipped bit: give this to [`flip`].
         corrupt: Option<u64>,
+        /// Cut short: [`shortened`] says to what length. Its bit was flipped before that.
+        truncate: Option<u64>,
         /// It was held back for others to overtake it.
         held_back: bool,
     },
@@ -125,6 +129,7 @@ impl Line {
             after: Duration::from_nanos(out.saturating_sub(now)),
             twice: draws.happens(index, What::Duplicate, rules.duplicate),
             corrupt: draws.happens(index, What::Corrupt, rules.corrupt).then(|| draws.bits(index, What::Bit)),
+            truncate: draws.happens(index, What::Truncate, rules.truncate).then(|| draws.bits(index, What::Length)),
             held_back,
         }
     }
@@ -173,6 +178,14 @@ fn uncovered(frame: &[u8]) -> Option<Range<usize>> {
     // Behind our own shim the packet's EtherType comes again.
     let at = if is(ADDRESSES, SHIM) { ADDRESSES + SHIM_LENGTH } else { ADDRESSES };
     is(at, IPV6).then_some(at + 2..at + 10)
+}
+
+/// What is left of a frame of this length that is cut short as was drawn: at least its Ethernet header, and never all. One
+/// that has no more than that stays.
+#[must_use]
+pub fn shortened(length: usize, drawn: u64) -> usize {
+    let body = length.saturating_sub(HEADER);
+    length.min(HEADER) + usize::try_from((u128::from(drawn) * body as u128) >> 64).unwrap_or(0)
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -73,6 +73,8 @@ pub struct Rules {
     pub duplicate: u32,
     /// So many of a million have one bit behind the MAC addresses flipped, where no checksum of the cable hides it.
     pub corrupt: u32,
+    /// So many of a million come out cut short, to any length from an Ethernet header on.
+    pub truncate: u32,
 }
 
 impl Default for Rules {
@@ -87,6 +89,7 @@ impl Default for Rules {
             reorder: Reorder::default(),
             duplicate: 0,
             corrupt: 0,
+            truncate: 0,
         }
     }
 }
@@ -125,6 +128,7 @@ impl Rules {
             },
             duplicate: self.duplicate.max(other.duplicate),
             corrupt: self.corrupt.max(other.corrupt),
+            truncate: self.truncate.max(other.truncate),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use scalebed_cable::{Direction, Fate, Line, Rules, Settings, flip};
+use scalebed_cable::{Direction, Fate, Line, Rules, Settings, flip, shortened};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex};
 use scalebed_frame::render;
 
@@ -320,9 +320,12 @@ impl Fabric {
             told(self.now, CableIndex(index), !from_b, rules, &frame);
         }
         match line.offer(rules, self.now.0, frame.bytes().len()) {
-            Fate::Passes { after, twice, corrupt, .. } => {
+            Fate::Passes { after, twice, corrupt, truncate, .. } => {
                 if let Some(drawn) = corrupt {
                     flip(frame.bytes_mut(), drawn);
+                }
+                if let Some(drawn) = truncate {
+                    frame.0.truncate(shortened(frame.0.len(), drawn));
                 }
                 if twice {
                     *doubled += 1;

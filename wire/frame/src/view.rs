@@ -199,6 +199,14 @@ impl View {
         Some(Self { dst, src, shim, ethertype, l3, network })
     }
 
+    /// As [`Self::parse`], of a frame that is all there: an IP packet that ends behind it is malformed (RFC 1812, 5.2.2).
+    #[must_use]
+    pub fn parse_whole(frame: &[u8]) -> Option<Self> {
+        let view = Self::parse(frame)?;
+        let is_cut = view.ip().is_some_and(|ip| ip.end > frame.len());
+        Some(if is_cut { Self { network: Network::Malformed, ..view } } else { view })
+    }
+
     /// The IP packet, if there is one.
     #[must_use]
     pub const fn ip(&self) -> Option<&Ip> {

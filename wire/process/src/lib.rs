@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use scalebed_cable::{Direction, Fate, Line, Loss, Settings, flip};
+use scalebed_cable::{Direction, Fate, Line, Loss, Settings, flip, shortened};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Status};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,7 @@ struct Counted {
     carrier: u64,
     doubled: u64,
     corrupt: u64,
+    truncated: u64,
     held_back: u64,
     sent: u64,
 }
@@ -115,11 +116,15 @@ impl Wire {
         let rules = settings.way(end.line.direction());
         match end.line.offer(rules, received.0, frame.bytes().len()) {
             Fate::Lost(loss) => end.counted.lost[loss as usize] += 1,
-            Fate::Passes { after, twice, corrupt, held_back } => {
+            Fate::Passes { after, twice, corrupt, truncate, held_back } => {
                 end.counted.held_back += u64::from(held_back);
                 if let Some(drawn) = corrupt {
                     end.counted.corrupt += 1;
                     flip(frame.bytes_mut(), drawn);
+                }
+                if let Some(drawn) = truncate {
+                    end.counted.truncated += 1;
+                    frame.0.truncate(shortened(frame.0.len(), drawn));
                 }
                 let release = received + after;
                 if twice {
@@ -211,12 +216,13 @@ impl Wire {
         for (through, ends) in self.config.cables.iter().zip(self.ends.chunks(2)) {
             for (end, way) in ends.iter().zip(["to-b", "to-a"]) {
                 let name = |what: &str| format!("{}.{way}.{what}", through.cable);
-                let Counted { lost, carrier, doubled, corrupt, held_back, sent } = end.counted;
+                let Counted { lost, carrier, doubled, corrupt, truncated, held_back, sent } = end.counted;
                 for (what, count) in [
                     ("offered", end.line.offered()),
                     ("sent", sent),
                     ("doubled", doubled),
                     ("corrupt", corrupt),
+                    ("truncated", truncated),
                     ("held-back", held_back),
                 ] {
                     counters.insert(name(what), count);

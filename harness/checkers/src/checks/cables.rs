@@ -165,7 +165,7 @@ impl Judged {
     /// Lost, doubled, held back.
     fn shares(&mut self, stands: &Passed, does: &Impairment) {
         let kept = |share: u32| 1.0 - f64::from(share) / MILLION;
-        let lost = 1.0 - kept(does.loss) * kept(does.burst) * kept(does.altered);
+        let lost = 1.0 - kept(does.loss) * kept(does.burst) * kept(does.altered) * kept(does.truncated);
         // Frames that are lost together say as much as one of them.
         let weight = if does.burst > 0 { 2.0 * f64::from(BURST) } else { 1.0 };
         // What does not fit a rate's queue is lost too.

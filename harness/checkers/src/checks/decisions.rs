@@ -60,12 +60,13 @@ fn name<'a>(evidence: &Evidence<'a>, cable: u16) -> &'a str {
 fn words(all: &[&Decided]) -> String {
     let sum = |count: fn(&Decided) -> u64| all.iter().map(|said| count(said)).sum::<u64>();
     let mut words = format!(
-        "{} frames into {} cables: {} lost, {} doubled, {} corrupted, {} held back",
+        "{} frames into {} cables: {} lost, {} doubled, {} corrupted, {} cut short, {} held back",
         sum(|said| said.put_in),
         all.iter().map(|said| said.cable).collect::<BTreeSet<_>>().len(),
         sum(|said| said.lost),
         sum(|said| said.doubled),
         sum(|said| said.altered),
+        sum(|said| said.truncated),
         sum(|said| said.held_back),
     );
     for (count, what) in [

@@ -17,6 +17,7 @@ fn rules() -> Rules {
         loss: 20_000,
         duplicate: 20_000,
         corrupt: 20_000,
+        truncate: 20_000,
         reorder: Reorder { per_million: 20_000, by: Duration::from_millis(5) },
         ..Rules::default()
     }
@@ -40,20 +41,24 @@ fn offered(rules: &Rules, length: usize) -> Decisions {
 }
 
 /// What a cable does that does as it is told, by its line alone: in order of time, then of arrival.
-fn as_told(rules: &Rules, length: usize) -> (Vec<Came>, [u64; 4]) {
+fn as_told(rules: &Rules, length: usize) -> (Vec<Came>, [u64; 5]) {
     let mut line = Line::new(7, CABLE.into(), Direction::ToB);
-    let (mut came, mut counts) = (Vec::new(), [0; 4]);
+    let (mut came, mut counts) = (Vec::new(), [0; 5]);
     for number in 0..COUNT {
         let mut bytes = frame(number, length);
         match line.offer(rules, number * MS, length) {
             Fate::Lost(_) => counts[0] += 1,
-            Fate::Passes { after, twice, corrupt, held_back } => {
+            Fate::Passes { after, twice, corrupt, truncate, held_back } => {
                 if let Some(drawn) = corrupt {
                     flip(&mut bytes, drawn);
                 }
+                if let Some(drawn) = truncate {
+                    bytes.truncate(shortened(length, drawn));
+                }
                 let at = number * MS + u64::try_from(after.as_nanos()).unwrap();
                 (0..=u8::from(twice)).for_each(|_| came.push(Came { at, print: print_of(&bytes) }));
-                for (count, is) in counts[1..].iter_mut().zip([twice, corrupt.is_some(), held_back]) {
+                for (count, is) in counts[1..].iter_mut().zip([twice, corrupt.is_some(), held_back, truncate.is_some()])
+                {
                     *count += u64::from(is);
                 }
             }
@@ -73,12 +78,15 @@ fn held(rules: &Rules, came: &[Came]) -> Decided {
 
 #[test]
 fn a_cable_that_does_as_it_is_told_deviates_by_no_frame_and_is_counted_exactly() {
-    let (came, [lost, doubled, altered, held_back]) = as_told(&rules(), 100);
+    let (came, [lost, doubled, altered, held_back, truncated]) = as_told(&rules(), 100);
     let said = held(&rules(), &came);
     assert_eq!((said.put_in, said.lost, said.doubled, said.altered), (COUNT, lost, doubled, altered));
-    assert_eq!((said.held_back, said.hidden, said.no_carrier, said.late), (held_back, 0, 0, [0, 0]));
+    assert_eq!(
+        (said.truncated, said.held_back, said.hidden, said.no_carrier, said.late),
+        (truncated, held_back, 0, 0, [0, 0])
+    );
     assert_eq!((said.deviates, &said.first[..]), (0, &[][..]));
-    for count in [lost, doubled, altered, held_back] {
+    for count in [lost, doubled, altered, held_back, truncated] {
         assert!((10..90).contains(&count), "2 % of 2,000: {count}");
     }
 }
@@ -126,7 +134,7 @@ fn what_comes_late_is_told_and_what_was_given_late_goes_late() {
     // A held back frame goes before one that was there in time and read late.
     let mut decisions = Decisions::of(7, [CABLE]);
     let held_back = Rules { reorder: Reorder { per_million: 1_000_000, by: Duration::from_millis(5) }, ..rules() };
-    let held_back = Rules { loss: 0, duplicate: 0, corrupt: 0, ..held_back };
+    let held_back = Rules { loss: 0, duplicate: 0, corrupt: 0, truncate: 0, ..held_back };
     decisions.put_in(OUT, &held_back, (0, 0), &frame(1, 60));
     decisions.pass(6 * MS);
     decisions.put_in(OUT, &Rules::default(), (MS, 7 * MS), &frame(2, 60));

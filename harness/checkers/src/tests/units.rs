@@ -113,6 +113,23 @@ proptest! {
         prop_assert_eq!((probe.flow, probe.direction, u64::from(probe.sequence), probe.late), (number, direction, sequence, 9));
     }
 
+    /// Of a packet that came shorter than it says it is nobody knows whose it was; a tap's own cut changes nothing.
+    #[test]
+    fn what_came_cut_short_is_nobodys(payload in 60usize..300, cut in 14usize..400) {
+        let frame = build::udp(
+            Envelope { src: Mac::host(1), dst: Mac::host(2), ttl: 64, identification: 0 },
+            flow(1, 2, 3, 4),
+            &vec![7; payload],
+        );
+        let whole = frame.bytes().len();
+        let cut = cut.min(whole - 1);
+        let kept = |length: usize| &frame.bytes()[..length.min(256)];
+        let seen = |length: usize| observe(TapId(7), 42, u32::try_from(length).unwrap(), kept(length));
+        prop_assert!(seen(whole).flow.is_some());
+        prop_assert_eq!(seen(cut).flow, None);
+        prop_assert_eq!(usize::from(seen(cut).length), cut);
+    }
+
     #[test]
     fn rubbish_is_observed_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let seen = observe(TapId(1), 1, 300, &bytes);

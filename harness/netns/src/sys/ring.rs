@@ -198,9 +198,12 @@ fn keep_bytes(socket: BorrowedFd<'_>, count: u32) -> io::Result<()> {
 }
 
 /// A socket filter that keeps `count` bytes of every frame, but whole what is under the shim with kind control: the judge
-/// reads those messages.
+/// reads those messages. A load behind the end of a frame would drop it, so its length is asked for first: a cable may have
+/// cut it right behind its EtherType.
 fn keep_bytes_and_control(socket: BorrowedFd<'_>, count: u32) -> io::Result<()> {
     let mut program = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0)?,
+        libc::sock_filter { jf: 5, ..statement(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, 14)? },
         statement(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 12)?,
         libc::sock_filter { jf: 3, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, SHIM_ETHERTYPE)? },
         statement(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 14)?,

@@ -200,6 +200,7 @@ fn each_way(does: &Impairment) -> Rules {
         reorder: if does.held_back > 0 { held_back(does.held_back) } else { Reorder::default() },
         duplicate: does.doubled,
         corrupt: does.altered,
+        truncate: does.truncated,
         rate: (does.mbit > 0).then(|| rate(does.mbit)),
         ..Rules::default()
     }

@@ -155,6 +155,7 @@ fn alone(lab: &Lab) -> Vec<Fault> {
             Kind::Reorder(20),
             Kind::Duplicate(20),
             Kind::Corrupt(5),
+            Kind::Truncate(5),
             Kind::Rate(1),
             Kind::Flap(60),
             Kind::Flap(450),

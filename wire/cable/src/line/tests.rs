@@ -43,7 +43,7 @@ fn near(count: usize, of: u64, per_million: u32) {
 
 #[test]
 fn plain_passes_and_cut_does_not() {
-    let plain = Fate::Passes { after: DEFAULT_DELAY, twice: false, corrupt: None, held_back: false };
+    let plain = Fate::Passes { after: DEFAULT_DELAY, twice: false, corrupt: None, truncate: None, held_back: false };
     assert_eq!(fates(Rules::default(), 3), [plain; 3]);
     assert_eq!(fates(Rules::cut(), 3), [Fate::Lost(Loss::Cut); 3]);
 }
@@ -55,6 +55,7 @@ fn shares_are_as_much_as_was_asked_for() {
         loss: 10_000,
         duplicate: 20_000,
         corrupt: 30_000,
+        truncate: 50_000,
         reorder: Reorder { per_million: 40_000, by: Duration::from_millis(5) },
         ..Rules::default()
     };
@@ -64,9 +65,30 @@ fn shares_are_as_much_as_was_asked_for() {
     let passed = ALL - lost(&all).len() as u64;
     near(of(|fate| matches!(fate, Fate::Passes { twice: true, .. })), passed, 20_000);
     near(of(|fate| matches!(fate, Fate::Passes { corrupt: Some(_), .. })), passed, 30_000);
+    near(of(|fate| matches!(fate, Fate::Passes { truncate: Some(_), .. })), passed, 50_000);
     near(of(|fate| matches!(fate, Fate::Passes { held_back: true, .. })), passed, 40_000);
     assert_eq!(lost(&fates(Rules::loss(0), ALL)).len(), 0);
     assert_eq!(lost(&fates(Rules::loss(1_000_000), ALL)).len(), 100_000);
+}
+
+#[test]
+fn what_is_cut_short_keeps_its_head_and_never_all() {
+    let rules = Rules { truncate: 1_000_000, ..Rules::default() };
+    let lengths: Vec<usize> = fates(rules, 10_000)
+        .into_iter()
+        .map(|fate| match fate {
+            Fate::Passes { truncate: Some(drawn), .. } => shortened(100, drawn),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    // Any of 86 lengths, each as often as the others.
+    assert_eq!((lengths.iter().min(), lengths.iter().max()), (Some(&14), Some(&99)));
+    let mean = lengths.iter().sum::<usize>() as f64 / 10_000.0;
+    assert!((mean - 56.5).abs() < 1.3, "{mean}");
+    for drawn in [0, u64::MAX] {
+        assert_eq!([0, 7, 14].map(|length| shortened(length, drawn)), [0, 7, 14]);
+    }
+    assert_eq!([0, u64::MAX].map(|drawn| shortened(15, drawn)), [14, 14]);
 }
 
 #[test]
@@ -205,6 +227,8 @@ fn the_drawn_numbers_never_change() {
     let draws = Draws { seed: 1, cable: 2, direction: Direction::ToB };
     let of = |what| (0..4).map(|index| draws.below(index, what, 1_000_000)).collect::<Vec<u64>>();
     assert_eq!(of(What::Loss), [538_083, 611_097, 944_272, 177_486]);
+    assert_eq!(of(What::Duplicate), [994_783, 128_400, 708_406, 500_273]);
+    assert_eq!(of(What::Bit), [408_039, 758_181, 937_612, 668_867]);
     assert_ne!(of(What::Duplicate), of(What::Loss));
     assert_ne!(of(What::Duplicate), of(What::Corrupt));
 }
@@ -217,9 +241,9 @@ fn any_rules() -> impl Strategy<Value = Rules> {
             .prop_map(|(bits_per_second, queue_bytes)| Rate { bits_per_second, queue_bytes }),
     );
     let reorder = (0u32..200_000, ms(20)).prop_map(|(per_million, by)| Reorder { per_million, by });
-    let shares = (0u32..200_000, 0u32..200_000, 0u32..200_000);
+    let shares = (0u32..200_000, 0u32..200_000, 0u32..200_000, 0u32..200_000);
     (proptest::bool::weighted(0.1), shares, burst, rate, ms(50), ms(50), reorder).prop_map(
-        |(cut, (loss, duplicate, corrupt), burst, rate, delay, jitter, reorder)| Rules {
+        |(cut, (loss, duplicate, corrupt, truncate), burst, rate, delay, jitter, reorder)| Rules {
             cut,
             loss,
             burst,
@@ -229,6 +253,7 @@ fn any_rules() -> impl Strategy<Value = Rules> {
             reorder,
             duplicate,
             corrupt,
+            truncate,
         },
     )
 }

@@ -81,6 +81,20 @@ fn an_error_that_was_altered_on_its_way_is_dropped() {
     }
 }
 
+/// What is not all there is malformed, wherever it was cut (RFC 1812, 5.2.2): nobody looks at the half of an address.
+#[test]
+fn what_is_cut_short_is_malformed() {
+    let mut bench = bench();
+    let whole = about(1, ROUTER, seen(Protocol::UDP));
+    let end = View::parse(whole.bytes()).and_then(|view| Some(view.ip()?.end)).unwrap();
+    for length in 14..end {
+        refused(&mut bench, 1, Frame(whole.bytes()[..length].to_vec()), Reason::Malformed);
+    }
+    // What is missing behind the packet's end is padding.
+    bench.give(1, Frame(whole.bytes()[..end].to_vec()));
+    assert_eq!(bench.dropped(Reason::Malformed), (14..end).len() as u64);
+}
+
 #[test]
 fn an_error_about_a_broadcast_is_dropped() {
     let mut bench = bench();
