@@ -293,6 +293,38 @@ fn a_fault_that_was_not_what_the_file_says_is_noticed() {
     assert!(elsewhere.contains("were lost"), "{elsewhere}");
 }
 
+/// A node that is cut off: each way of each of its cables by itself.
+#[test]
+fn a_node_that_was_cut_off_otherwise_than_the_file_says_is_noticed() {
+    let mut loaded = files::scenario("maestro/member-mute").expect("a shipped scenario");
+    loaded.scenario.traffic.population = 240;
+    let settings = driver::Settings { seed: 1, ..driver::Settings::default() };
+    let mut world = Sim::new(&loaded.lab, 1);
+    let ran = driver::drive(&mut world, &loaded.lab, &loaded.scenario, settings, &mut |_| {}).expect("a run");
+    for (kind, wrong) in [
+        (Kind::Mute, &[][..]),
+        (Kind::Isolate, &["mho1>sgm-1-02", "mho2>sgm-1-02"]),
+        (Kind::Deafen, &["mho1>sgm-1-02", "mho2>sgm-1-02"]),
+    ] {
+        let mut scenario = loaded.scenario.clone();
+        let Action::Fault(fault) = &mut scenario.events[0].action else { panic!("no fault") };
+        fault.kinds = vec![kind];
+        let judgement = scalebed_checkers::judge(&ran.input(&loaded.lab, &scenario, "sim", 1));
+        let verdict = judgement.verdicts.iter().find(|verdict| verdict.check == "cable-1").expect("a verdict");
+        let told = match &verdict.outcome {
+            Outcome::Fail(evidence) => evidence.clone(),
+            Outcome::Pass => Vec::new(),
+            other @ Outcome::Invalid(_) => panic!("{other:?}"),
+        };
+        println!("{kind:?}: {told:?}");
+        assert_eq!(told.is_empty(), wrong.is_empty(), "{kind:?}: {told:?}");
+        for way in wrong {
+            let said = |words: &String| words.starts_with(way) && words.contains("frames passed while it stood");
+            assert!(told.iter().any(said), "{kind:?}: {way} of {told:?}");
+        }
+    }
+}
+
 /// A member dies while a cable of another one is bad: both are judged, each by what it did.
 #[test]
 fn a_member_may_die_while_a_cable_is_lossy() {

@@ -1,4 +1,5 @@
-//! Every shipped scenario in both worlds: in virtual time as a library, in namespaces as users run it.
+//! Every shipped scenario in both worlds: in virtual time as a library, in namespaces as users run it. Those
+//! with an @ have a twin that is run in namespaces, and are run in virtual time alone.
 
 use std::path::Path;
 use std::process::Command;
@@ -72,7 +73,7 @@ fn runs_that_are_not_the_same_differ() {
 }
 
 macro_rules! scenarios {
-    ($($sim:ident $netns:ident $name:literal;)*) => {
+    ($($sim:ident $netns:ident $name:literal;)* $(@ $alone:ident $only:literal;)*) => {
         $(
             #[test]
             fn $sim() {
@@ -85,9 +86,16 @@ macro_rules! scenarios {
             }
         )*
 
+        $(
+            #[test]
+            fn $alone() {
+                sim($only);
+            }
+        )*
+
         #[test]
         fn every_shipped_scenario_is_here() {
-            let here = [$($name),*];
+            let here = [$($name,)* $($only),*];
             for name in scalebed_topologies::catalogue::scenario_names() {
                 assert!(here.contains(&name), "{name} is shipped and not tested");
             }
@@ -129,4 +137,7 @@ scenarios! {
     sim_maestro_pair_cable_down netns_maestro_pair_cable_down "maestro/pair-cable-down";
     sim_maestro_uplink_leg_down netns_maestro_uplink_leg_down "maestro/uplink-leg-down";
     sim_maestro_uplink_rate netns_maestro_uplink_rate "maestro/uplink-rate";
+    sim_maestro_member_isolated netns_maestro_member_isolated "maestro/member-isolated";
+    @ sim_maestro_member_mute "maestro/member-mute";
+    @ sim_elasticxl_member_deaf "elasticxl/member-deaf";
 }

@@ -12,13 +12,14 @@ const LABS: [(&str, &str); 3] = [
 ];
 
 /// Shipped scenarios: name and text.
-const SCENARIOS: [(&str, &str); 33] = [
+const SCENARIOS: [(&str, &str); 36] = [
     ("elasticxl/data-cable-down", include_str!("../scenarios/elasticxl/data-cable-down.yaml")),
     ("elasticxl/general-hide-nat", include_str!("../scenarios/elasticxl/general-hide-nat.yaml")),
     ("elasticxl/hang-1-unit", include_str!("../scenarios/elasticxl/hang-1-unit.yaml")),
     ("elasticxl/hang-5-units", include_str!("../scenarios/elasticxl/hang-5-units.yaml")),
     ("elasticxl/hosts-kill", include_str!("../scenarios/elasticxl/hosts-kill.yaml")),
     ("elasticxl/hosts-pivot-kill", include_str!("../scenarios/elasticxl/hosts-pivot-kill.yaml")),
+    ("elasticxl/member-deaf", include_str!("../scenarios/elasticxl/member-deaf.yaml")),
     ("elasticxl/member-kill", include_str!("../scenarios/elasticxl/member-kill.yaml")),
     ("elasticxl/pivot-data-cable-down", include_str!("../scenarios/elasticxl/pivot-data-cable-down.yaml")),
     ("elasticxl/pivot-kill", include_str!("../scenarios/elasticxl/pivot-kill.yaml")),
@@ -38,7 +39,9 @@ const SCENARIOS: [(&str, &str); 33] = [
     ("maestro/hang-1-unit", include_str!("../scenarios/maestro/hang-1-unit.yaml")),
     ("maestro/hang-5-units", include_str!("../scenarios/maestro/hang-5-units.yaml")),
     ("maestro/hosts-kill", include_str!("../scenarios/maestro/hosts-kill.yaml")),
+    ("maestro/member-isolated", include_str!("../scenarios/maestro/member-isolated.yaml")),
     ("maestro/member-kill", include_str!("../scenarios/maestro/member-kill.yaml")),
+    ("maestro/member-mute", include_str!("../scenarios/maestro/member-mute.yaml")),
     ("maestro/mho-power-off", include_str!("../scenarios/maestro/mho-power-off.yaml")),
     ("maestro/pair-cable-down", include_str!("../scenarios/maestro/pair-cable-down.yaml")),
     ("maestro/scale-out", include_str!("../scenarios/maestro/scale-out.yaml")),

@@ -137,6 +137,14 @@ impl Kind {
         does.altered > 0 || does.truncated > 0
     }
 
+    /// Of a node: does nothing of what it sends get out, and does nothing get to it?
+    #[must_use]
+    pub const fn silences(self) -> (bool, bool) {
+        let (sends, gets) = (matches!(self, Self::Mute), matches!(self, Self::Deafen));
+        let both = matches!(self, Self::Isolate);
+        (sends || both, gets || both)
+    }
+
     /// Does it pull a plug, once or often?
     #[must_use]
     pub const fn unplugs(self) -> bool {

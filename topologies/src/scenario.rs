@@ -204,6 +204,9 @@ impl Event {
 /// Cables that are broken or impaired for a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CableFault {
+    /// Of a node that is cut off: its index in the lab. Then these are all of its cables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<u16>,
     /// The cables, by their indexes in the lab.
     pub cables: Vec<u16>,
     /// What becomes of each of them; of several at once what hurts more.
@@ -213,10 +216,24 @@ pub struct CableFault {
 }
 
 impl CableFault {
-    /// What it does to frames.
+    /// What it does to frames, whichever cable of it they are on.
     #[must_use]
     pub fn impairment(&self) -> Impairment {
         self.kinds.iter().map(|kind| kind.impairment()).fold(Impairment::default(), Impairment::worse)
+    }
+
+    /// What it does to the frames of one of its cables: a node that is cut off is at one end of it.
+    #[must_use]
+    pub fn on(&self, lab: &Lab, cable: u16) -> Impairment {
+        let at_a = |node| lab.cables.get(usize::from(cable)).is_some_and(|cable| cable.a.node == node);
+        let silent = self.node.into_iter().flat_map(|node| {
+            self.kinds.iter().map(move |kind| {
+                let (sends, gets) = kind.silences();
+                let (cut_to_b, cut_to_a) = if at_a(node) { (sends, gets) } else { (gets, sends) };
+                Impairment { cut_to_b, cut_to_a, ..Impairment::default() }
+            })
+        });
+        silent.fold(self.impairment(), Impairment::worse)
     }
 
     /// Does one of its kinds do this?

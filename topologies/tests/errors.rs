@@ -254,6 +254,25 @@ fn mistakes_in_faults_of_cables() {
             ),
         ],
     );
+    let whole = "isolate: {member: 1_02, for: 3s}";
+    let of_node = scenario_messages(
+        "maestro/member-isolated",
+        &[
+            ("no such member", "member: 1_02", "member: 1_09"),
+            ("no such orchestrator", "member: 1_02", "mho: 3"),
+            ("nobody", "member: 1_02, ", ""),
+            ("two", "member: 1_02", "member: 1_02, mho: 1"),
+            ("a role", "member: 1_02", "who: smo"),
+            ("for ever", ", for: 3s", ""),
+            ("a word", whole, "isolate: 1_02"),
+            ("two things", whole, "isolate: {member: 1_02, for: 3s}\n    mute: {member: 1_02, for: 3s}"),
+            (
+                "while it stands already",
+                "    generations: 2 ",
+                "    generations: 2\n  - at: 7s\n    mute: {member: 1_02, for: 1s}\n    outcome: no-loss\n    generations: 0 ",
+            ),
+        ],
+    );
     let of_lab = lab_messages(
         "elasticxl-single-site",
         &[
@@ -277,7 +296,7 @@ fn mistakes_in_faults_of_cables() {
             ("no list", "name: ela", "impairments: lossy\nname: ela"),
         ],
     );
-    insta::assert_snapshot!(text + &of_lab);
+    insta::assert_snapshot!(text + &of_node + &of_lab);
 }
 
 #[test]

@@ -162,6 +162,9 @@ fn of_member(evidence: &Evidence<'_>, member: MemberId, at: u64) -> Victim {
 /// ports down than another. Else it is the cables alone.
 fn of_cables(evidence: &Evidence<'_>, fault: &CableFault, at: u64) -> Victim {
     let lab = evidence.lab();
+    if let Some(node) = fault.node {
+        return of_cut_off(evidence, usize::from(node), fault.for_ms, at);
+    }
     let gone = fault.some(|kind| matches!(kind, Kind::Unplug | Kind::BlackHole | Kind::CutToA | Kind::CutToB));
     let hit: Vec<MemberId> = lab
         .nodes
@@ -177,6 +180,19 @@ fn of_cables(evidence: &Evidence<'_>, fault: &CableFault, at: u64) -> Victim {
             [_, ..] => Victim::Group,
             [] => Victim::Cables,
         },
+    }
+}
+
+/// A node of which the others hear nothing, or that hears nothing of them, for longer than the dead timer is out.
+fn of_cut_off(evidence: &Evidence<'_>, node: usize, for_ms: u64, at: u64) -> Victim {
+    let group = &evidence.lab().group;
+    if for_ms < u64::from(group.unit_ms) * u64::from(group.dead_units) {
+        return Victim::Cables;
+    }
+    match evidence.lab().nodes[node].kind {
+        NodeKind::Member(member) => of_member(evidence, member, at),
+        NodeKind::Mho(mho) => Victim::Mho(mho),
+        NodeKind::Switch(_) | NodeKind::Host(_) | NodeKind::Generator => Victim::Cables,
     }
 }
 

@@ -95,7 +95,7 @@ fn every_checker_says_something() {
         run.scenario.hosts = vec![HostTask::Session];
         if let Some(event) = run.scenario.events.last_mut() {
             let kinds = vec![fault::Kind::Unplug, fault::Kind::Loss(1)];
-            event.action = Action::Fault(CableFault { cables: vec![0], kinds, for_ms: 1_000 });
+            event.action = Action::Fault(CableFault { node: None, cables: vec![0], kinds, for_ms: 1_000 });
         }
         let input = crate::Input { world: "netns", ..run.input() };
         let evidence = crate::Evidence::of(&input).unwrap();

@@ -60,6 +60,7 @@ fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -
     let ways = passed::ways(evidence, fault, &times, &others);
     let seen = ways.iter().any(|way| way.passed[0].frames > 0);
     let judged = Judged::each(evidence, &ways, |judged, way| {
+        let does = fault.on(evidence.lab(), way.cable());
         if fault.some(|kind| matches!(kind, Kind::Unplug)) || way.is_cut(&does) {
             judged.silent(&way.passed);
         } else if fault.some(Kind::unplugs) {

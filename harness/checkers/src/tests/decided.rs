@@ -16,7 +16,7 @@ type Edit = (&'static str, fn(&mut Decided));
 /// A run whose lab impairs cable 0, with what its two ways were to do.
 fn told(edit: impl Fn(&mut Decided)) -> Run {
     let mut run = run("maestro/steady", Mutant::None);
-    run.lab.impairments.push(CableFault { cables: vec![0], kinds: vec![Kind::Loss(1)], for_ms: 0 });
+    run.lab.impairments.push(CableFault { node: None, cables: vec![0], kinds: vec![Kind::Loss(1)], for_ms: 0 });
     let ledger = run.history.entries.iter().find_map(|entry| match entry.fact {
         Fact::Ledger { cable: 0, put_in_a, put_in_b, .. } => Some([put_in_a, put_in_b]),
         _ => None,

@@ -71,6 +71,9 @@ impl<W: World + ?Sized> Driver<'_, W> {
     /// Begins what an event of the scenario does to cables: in words, at which node, between which instants, and what is
     /// left to do when.
     pub(super) fn begin(&mut self, fault: &CableFault, at: u64) -> Result<Begun, Stop> {
+        if let (Some(node), [kind]) = (fault.node, &fault.kinds[..]) {
+            return self.begin_at_node(usize::from(node), *kind, fault.for_ms, at);
+        }
         let (mut later, mut first, mut names) = (Vec::new(), None::<(usize, Done)>, Vec::new());
         for &cable in &fault.cables {
             let target = self.lab.cables[usize::from(cable)].name.clone();
@@ -98,26 +101,35 @@ impl<W: World + ?Sized> Driver<'_, W> {
         Ok((format!("{} on {}", kinds.join(" "), names.join(" ")), node, done, later))
     }
 
+    /// The same of an event that cuts a node off.
+    fn begin_at_node(&mut self, node: usize, kind: Kind, for_ms: u64, at: u64) -> Result<Begun, Stop> {
+        let fault = Fault { at_ms: 0, for_ms, kind, target: self.lab.nodes[node].name.clone() };
+        let text = format!("{} {}", super::live::word(kind), fault.target);
+        let index = self.faults.len();
+        self.faults.push(fault.clone());
+        self.standing.insert(index);
+        let (_, done) = self.bend(&fault)?;
+        Ok((text, node, done, vec![(at + for_ms * MS, What::Heal(index))]))
+    }
+
     /// Cables as the faults that stand have them, after one more of them stands or none of it any more.
     fn bend(&mut self, fault: &Fault) -> Result<(usize, Done), Stop> {
         let bent = concerned(self.lab, fault);
         if bent.is_empty() {
             return Err(unknown(fault));
         }
-        let mut done = None;
         let mut at = 0;
+        let mut all = Vec::new();
         for (cable, _) in bent {
             let end = self.lab.unplugged_end(&self.lab.cables[cable]);
             at = usize::from(end.node);
             let (unplugged, settings) = self.state_of(cable);
-            let one = if fault.kind == Kind::Unplug {
-                self.world.set_port(at, usize::from(end.port), !unplugged)?
-            } else {
-                self.world.set_cable(cable, settings)?
-            };
-            done.get_or_insert(one);
+            if fault.kind == Kind::Unplug {
+                return Ok((at, self.world.set_port(at, usize::from(end.port), !unplugged)?));
+            }
+            all.push((cable, settings));
         }
-        done.map(|done| (at, done)).ok_or_else(|| unknown(fault))
+        Ok((at, self.world.set_cables(&all)?))
     }
 
     /// What all faults that stand do to a cable: is it unplugged, and what becomes of its frames?

@@ -123,11 +123,19 @@ pub trait World {
     /// The port does not exist or did not change.
     fn set_port(&mut self, node: usize, port: usize, up: bool) -> Result<Done, Failure>;
 
-    /// What a cable does to frames from now on.
+    /// What cables do to frames from now on, all at once.
     ///
     /// # Errors
-    /// This world cannot impair cables.
-    fn set_cable(&mut self, cable: usize, settings: CableSettings) -> Result<Done, Failure>;
+    /// This world cannot impair one of them.
+    fn set_cables(&mut self, cables: &[(usize, CableSettings)]) -> Result<Done, Failure>;
+
+    /// The same of one cable.
+    ///
+    /// # Errors
+    /// As [`World::set_cables`].
+    fn set_cable(&mut self, cable: usize, settings: CableSettings) -> Result<Done, Failure> {
+        self.set_cables(&[(cable, settings)])
+    }
 
     /// Before anything goes over them: what these cables do is to be held against their rules, frame by frame. A world that
     /// was built for that does nothing.

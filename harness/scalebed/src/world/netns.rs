@@ -279,14 +279,15 @@ impl World for Netns {
         Err(Failure::new(exit::CAPABILITY, text))
     }
 
-    fn set_cable(&mut self, cable: usize, settings: scalebed_cable::Settings) -> Result<Done, Failure> {
-        let Some(wires) = self.wires.as_ref().filter(|wires| wires.has(cable)) else {
-            let name = &self.lab.cables[cable].name;
+    fn set_cables(&mut self, cables: &[(usize, scalebed_cable::Settings)]) -> Result<Done, Failure> {
+        let plain = cables.iter().find(|(cable, _)| !self.wires.as_ref().is_some_and(|wires| wires.has(*cable)));
+        let (Some(wires), None) = (&self.wires, plain) else {
+            let name = plain.map_or("?", |(cable, _)| &self.lab.cables[*cable].name);
             let text = format!("{name} is a plain cable, which cannot be impaired: bring the lab up with --wires");
             return Err(Failure::new(exit::CAPABILITY, text));
         };
         let before = self.now();
-        wires.set(cable, settings)?;
+        wires.set(cables)?;
         Ok(Done { before, after: self.now(), proof: "the wire process says that its rules are in force".to_owned() })
     }
 

@@ -255,8 +255,8 @@ impl World for Sim {
         Ok(self.done(if up { "the port is up" } else { "the port is down" }))
     }
 
-    fn set_cable(&mut self, cable: usize, settings: CableSettings) -> Result<Done, Failure> {
-        self.fabric.set_cable(CableIndex(cable), settings);
+    fn set_cables(&mut self, cables: &[(usize, CableSettings)]) -> Result<Done, Failure> {
+        cables.iter().for_each(|(cable, settings)| self.fabric.set_cable(CableIndex(*cable), *settings));
         Ok(self.done("the cable's rule is set"))
     }
 

@@ -1,5 +1,7 @@
 //! What an event does to cables, and for how long; and what a lab does to them from the start.
 
+use scalebed_frame::NodeId;
+
 use super::LONGEST;
 use crate::error::{Place, Problems, quoted, suggestion};
 use crate::fault::{Kind, OF_FRAMES, Reach, UnknownKind};
@@ -9,6 +11,8 @@ use crate::scenario::{CableFault, Event};
 use crate::yaml::Node;
 
 const FAULT: Shape = Shape { what: "`fault`", keys: &["cables", "kinds", "for"], later: &["nodes"] };
+const CUT_OFF: Shape =
+    Shape { what: "a node that is cut off", keys: &["member", "mho", "for"], later: &["who", "site"] };
 const STANDING: Shape = Shape { what: "an impairment", keys: &["cables", "kinds"], later: &[] };
 /// `{cables: [mho1--sgm-1-02], kinds: [loss=1, delay=20], for: 2s}`.
 pub(super) fn fault(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<CableFault> {
@@ -17,7 +21,26 @@ pub(super) fn fault(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Opti
     let kinds = map.require("kinds", problems).map(|node| kinds(node, problems));
     let time = map.require("for", problems).and_then(|node| reader::millis(node, "for", 1..=LONGEST, problems));
     let (cables, kinds) = (cables??, kinds??);
-    Some(CableFault { cables, kinds, for_ms: u64::from(time?.value) })
+    Some(CableFault { node: None, cables, kinds, for_ms: u64::from(time?.value) })
+}
+
+/// `{member: 1_02, for: 3s}`: all cables of a node, by name: they have to be known before anybody holds a role.
+pub(super) fn cut_off(kind: Kind, node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> Option<CableFault> {
+    let map = fields(node, &CUT_OFF, problems)?;
+    let time = map.require("for", problems).and_then(|node| reader::millis(node, "for", 1..=LONGEST, problems));
+    let id: NodeId = match (map.get("member"), map.get("mho")) {
+        (Some(node), None) => super::member(node, lab, problems)?.value.into(),
+        (None, Some(node)) => super::orchestrator(node, lab, problems)?.value.into(),
+        _ => {
+            problems.add(node.place, "it names nobody, or two", "write `member: 1_02` or `mho: 1`");
+            return None;
+        }
+    };
+    let (index, _) = lab.by_id(id)?;
+    let index = u16::try_from(index).ok()?;
+    let of_node = lab.cables.iter().zip(0u16..).filter(|(cable, _)| [cable.a.node, cable.b.node].contains(&index));
+    let cables = of_node.map(|(_, cable)| cable).collect();
+    Some(CableFault { node: Some(index), cables, kinds: vec![kind], for_ms: u64::from(time?.value) })
 }
 
 /// `{cables: [mho1--sgm-1-02], kinds: [metro]}`: of a lab. A cable that is unplugged for ever is none.
@@ -25,7 +48,7 @@ pub(crate) fn standing(node: &Node, lab: &Lab, problems: &mut Problems<'_>) -> O
     let map = fields(node, &STANDING, problems)?;
     let cables = map.require("cables", problems).map(|node| cables(node, lab, problems));
     let kinds = map.require("kinds", problems).map(|node| kinds(node, problems));
-    let fault = CableFault { cables: cables??, kinds: kinds??, for_ms: 0 };
+    let fault = CableFault { node: None, cables: cables??, kinds: kinds??, for_ms: 0 };
     if fault.some(Kind::unplugs) {
         let what = "a lab's cable is not unplugged or flapping from the start";
         problems.add(map.place("kinds"), what, "remove the cable's node, or write an event of a scenario");
@@ -89,7 +112,10 @@ fn kinds(node: &Node, problems: &mut Problems<'_>) -> Option<Vec<Kind>> {
                 let instead = format!("write a whole number from 1 to {most} behind `=`");
                 problems.add(place, format!("{} has no such number", quoted(text)), instead);
             }
-            Err(error) => problems.add(place, error.to_string(), format!("write {words}")),
+            // As it was written, less what a terminal would take for its own.
+            Err(UnknownKind::Word(_)) => {
+                problems.add(place, format!("no fault is written {}", quoted(text)), format!("write {words}"));
+            }
         }
     }
     if found.is_empty() {

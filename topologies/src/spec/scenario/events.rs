@@ -6,6 +6,7 @@ use scalebed_frame::{MemberId, NodeId};
 
 use super::{LONGEST, cables, member, orchestrator};
 use crate::error::{Place, Problems, suggestion};
+use crate::fault::Kind;
 use crate::lab::{Architecture, Lab};
 use crate::reader::{self, At, Fields, Shape, fields};
 use crate::scenario::{Action, Event, Outcome, Target};
@@ -14,7 +15,8 @@ use crate::yaml::{Node, Value};
 /// Most events of a scenario.
 const MAX_EVENTS: usize = 64;
 
-const ACTIONS: [&str; 7] = ["kill", "power_off", "hang", "start", "downlink_down", "downlink_up", "fault"];
+const ACTIONS: [&str; 10] =
+    ["kill", "power_off", "hang", "start", "downlink_down", "downlink_up", "fault", "mute", "deafen", "isolate"];
 const LATER: &[&str] = &["partition", "freeze", "drain", "restart", "upgrade", "wake", "add", "remove"];
 const EVENT: Shape = Shape {
     what: "an event",
@@ -27,6 +29,9 @@ const EVENT: Shape = Shape {
         "downlink_down",
         "downlink_up",
         "fault",
+        "mute",
+        "deafen",
+        "isolate",
         "outcome",
         "generations",
     ],
@@ -105,6 +110,9 @@ fn action(place: Place, map: &Fields<'_>, lab: &Lab, problems: &mut Problems<'_>
         "start" => Action::Start(target(node, lab, problems)?),
         "downlink_down" => downlink(node, lab, problems).map(|(member, mho)| Action::DownlinkDown { member, mho })?,
         "downlink_up" => downlink(node, lab, problems).map(|(member, mho)| Action::DownlinkUp { member, mho })?,
+        "mute" => Action::Fault(cables::cut_off(Kind::Mute, node, lab, problems)?),
+        "deafen" => Action::Fault(cables::cut_off(Kind::Deafen, node, lab, problems)?),
+        "isolate" => Action::Fault(cables::cut_off(Kind::Isolate, node, lab, problems)?),
         _ => Action::Fault(cables::fault(node, lab, problems)?),
     };
     Some((action, node.place))

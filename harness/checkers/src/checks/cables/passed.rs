@@ -52,6 +52,11 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// Its cable, by its index in the lab.
+    pub(super) const fn cable(&self) -> u16 {
+        self.tap.cable()
+    }
+
     /// Is nothing to get through this way?
     pub(super) const fn is_cut(&self, does: &Impairment) -> bool {
         if self.tap.at_b() { does.cut_to_b } else { does.cut_to_a }

@@ -91,14 +91,14 @@ impl Wires {
         self.cables.contains(&cable)
     }
 
-    /// Gives a cable other settings; they are in force when this comes back.
-    pub(super) fn set(&self, cable: usize, settings: Settings) -> Result<(), Failure> {
-        let changes: [Change; 1] = [(cable as u64, settings)];
+    /// Gives cables other settings, all at once; they are in force when this comes back.
+    pub(super) fn set(&self, cables: &[(usize, Settings)]) -> Result<(), Failure> {
+        let changes: Vec<Change> = cables.iter().map(|(cable, settings)| (*cable as u64, *settings)).collect();
         let json = serde_json::to_string(&changes).map_err(|error| broke(&format!("{WIRES}: {error}")))?;
         let status = control::configure(&self.socket(), &json).map_err(|error| broke(&format!("{WIRES}: {error}")))?;
         match status.counters.get("refused") {
             Some(0) => Ok(()),
-            _ => Err(broke(&format!("{WIRES} did not take the settings of cable {cable}"))),
+            _ => Err(broke(&format!("{WIRES} did not take the settings of cables {cables:?}"))),
         }
     }
 
