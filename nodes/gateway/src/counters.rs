@@ -112,7 +112,7 @@ named! {
         FramesIn = "frames_in",
         /// Of them: sent on, changed or not.
         Sent = "frames_sent",
-        /// Of them: control, ARP.
+        /// Of them: control, ARP, neighbour discovery, reports of who listens to which group.
         Consumed = "frames_consumed",
         /// Packets of connections that this member owns, sent on.
         Processed = "processed",

@@ -54,6 +54,7 @@ impl Gateway {
             Network::Arp(arp) => self.arp(shim.network, &arp),
             Network::Ip(ip) if ndp::is_discovery(&ip) && early => Fate::Dropped(Reason::Fenced),
             Network::Ip(ip) if ndp::is_discovery(&ip) => self.discovery(shim.network, &frame, view),
+            Network::Ip(ip) if ndp::is_listening(&ip) => Fate::Consumed,
             Network::Ip(_) if is_group(view) => Fate::Dropped(Reason::Broadcast),
             Network::Ip(ip) => {
                 let packet = Packet::new(frame, view, ip, shim.network, port);
@@ -101,6 +102,7 @@ impl Gateway {
         match view.network {
             Network::Arp(arp) => self.arp(network, &arp),
             Network::Ip(ip) if ndp::is_discovery(&ip) => self.discovery(network, &frame, view),
+            Network::Ip(ip) if ndp::is_listening(&ip) => Fate::Consumed,
             Network::Ip(_) if view.dst.is_group() => Fate::Dropped(Reason::Broadcast),
             Network::Ip(_) if view.dst != own && Some(view.dst) != cluster => Fate::Dropped(Reason::NotMyMac),
             Network::Ip(_) if !self.view.leads => Fate::Dropped(Reason::NotPivot),

@@ -56,6 +56,12 @@ pub fn is_discovery(ip: &Ip) -> bool {
         && ip.protocol == Protocol::ICMPV6
 }
 
+/// Is it about which groups somebody listens to (RFC 2710, RFC 3810)? A router that forwards no multicast has no use for it.
+#[must_use]
+pub fn is_listening(ip: &Ip) -> bool {
+    matches!(ip.transport, Transport::Icmp { kind: 130..=132 | 143, .. }) && ip.protocol == Protocol::ICMPV6
+}
+
 /// The group that a node listens to for questions about its address: ff02::1:ff and its last three bytes (RFC 4291
 /// section 2.7.1).
 #[must_use]

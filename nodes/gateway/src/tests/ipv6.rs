@@ -155,10 +155,13 @@ fn what_neighbours_may_not_say_is_not_believed() {
     // A neighbour that moved is believed, asked or not.
     bench.give(0, build::advertisement(mac, CLIENT, false, None));
     assert_eq!(bench.gateway.neighbours[&(INSIDE, CLIENT.into())], mac);
-    // Who only listens to groups says nothing of interest.
-    let listener = Flow { dst: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16).into(), ..flow };
-    let group = Envelope { dst: ndp::group_mac(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16)), ..envelope(0, 1) };
-    bench.give(0, build::icmp(group, listener, 143, 0, &rest));
+    // Who listens to which group is of no interest, and no loss; what is sent to a group goes nowhere.
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+    let to_group = Envelope { dst: ndp::group_mac(group), ..envelope(0, 1) };
+    let flow = Flow { dst: group.into(), ..flow };
+    bench.give(0, build::icmp(to_group, flow, 143, 0, &rest));
+    assert_eq!(bench.dropped(Reason::Broadcast), 0);
+    bench.give(0, build::udp(to_group, flow, b"who is there?"));
     assert_eq!((bench.dropped(Reason::Broadcast), bench.sent.len()), (1, 0));
 }
 
