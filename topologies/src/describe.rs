@@ -47,6 +47,30 @@ impl Lab {
             let (from, to) = (self.name_of(nat.from), self.name_of(nat.to));
             writeln!(out, "hide {from} -> {to} behind {} ports {}-{}", nat.address, nat.ports.0, nat.ports.1)?;
         }
+        self.write_networks(out)?;
+        for node in &self.nodes {
+            let detail = match &node.kind {
+                NodeKind::Mho(mho) => format!("orchestrator {mho}"),
+                NodeKind::Member(member) => format!("member {member}"),
+                NodeKind::Switch(network) => format!("switch of {}", self.name_of(*network)),
+                NodeKind::Host(Host { address, address6: Some(address6), .. }) => format!("host {address} {address6}"),
+                NodeKind::Host(host) => format!("host {}", host.address),
+                NodeKind::Generator => "generator".to_owned(),
+            };
+            writeln!(out, "{} ({detail})", node.name)?;
+            for (index, port) in node.ports.iter().enumerate() {
+                let Port { name, mac, mtu, cable, .. } = port;
+                writeln!(out, "  {index} {name:<11} {mac} mtu {mtu} cable {cable} {}", self.role_text(port.role))?;
+            }
+        }
+        for (index, cable) in self.cables.iter().enumerate() {
+            writeln!(out, "cable {index} {}", cable.name)?;
+        }
+        Ok(())
+    }
+
+    /// Networks, and what the generator plays on them.
+    fn write_networks(&self, out: &mut String) -> std::fmt::Result {
         for network in &self.networks {
             let (id, role) = (network.id.0, network.role);
             write!(out, "network {id} {} ({role:?}) {} cluster {}", network.name, network.subnet, network.cluster_ip)?;
@@ -72,24 +96,6 @@ impl Lab {
             side.next_hop6.iter().try_for_each(|hop| write!(out, " {hop}"))?;
             side.behind.iter().try_for_each(|prefix| write!(out, ", {prefix} behind it"))?;
             writeln!(out)?;
-        }
-        for node in &self.nodes {
-            let detail = match &node.kind {
-                NodeKind::Mho(mho) => format!("orchestrator {mho}"),
-                NodeKind::Member(member) => format!("member {member}"),
-                NodeKind::Switch(network) => format!("switch of {}", self.name_of(*network)),
-                NodeKind::Host(Host { address, address6: Some(address6), .. }) => format!("host {address} {address6}"),
-                NodeKind::Host(host) => format!("host {}", host.address),
-                NodeKind::Generator => "generator".to_owned(),
-            };
-            writeln!(out, "{} ({detail})", node.name)?;
-            for (index, port) in node.ports.iter().enumerate() {
-                let Port { name, mac, mtu, cable, .. } = port;
-                writeln!(out, "  {index} {name:<11} {mac} mtu {mtu} cable {cable} {}", self.role_text(port.role))?;
-            }
-        }
-        for (index, cable) in self.cables.iter().enumerate() {
-            writeln!(out, "cable {index} {}", cable.name)?;
         }
         Ok(())
     }

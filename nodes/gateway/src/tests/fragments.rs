@@ -3,7 +3,11 @@
 use scalebed_frame::pieces;
 use scalebed_frame::view::Fragment;
 
+use scalebed_frame::{Kind, NodeId};
+
+use super::icmp::elsewhere::{DOWNLINK, dispatched, member, of_maestro, shim, transmitted};
 use super::*;
+use crate::counters::Fate;
 
 /// A packet of 3,000 bytes in three pieces, of a connection that begins with it.
 fn question(flow: Flow) -> Vec<Frame> {
@@ -138,4 +142,38 @@ fn the_cluster_itself_puts_nothing_together() {
         pieces::pieces(&ping, 1500, 3).into_iter().for_each(|piece| bench.give(0, piece));
         assert_eq!((bench.dropped(Reason::Fragment), bench.sent.len()), (3, 0));
     }
+}
+
+/// With ports in the key, where a packet in pieces enters and whose its connection is are two members: it is corrected.
+#[test]
+fn with_ports_in_the_key_pieces_are_corrected_to_the_owner() {
+    const OWNER: MemberId = OTHERS[1];
+    let config = |me| NodeConfig { group: Group { l4: true, ..config().group }, ..of_maestro(me) };
+    let both = |me| {
+        let mut gateway = member(config(me), ME);
+        let mut matrix = matrix(ME, None, None);
+        let bucket = gateway.bucket(&out(Protocol::UDP, 53), true, INSIDE);
+        assert_ne!(bucket, gateway.bucket(&out(Protocol::UDP, 53), false, INSIDE));
+        matrix.buckets[usize::from(bucket.0)].owner = OWNER;
+        gateway.view.install(Some(&matrix), |_| (true, None));
+        gateway
+    };
+    let (mut here, mut there) = (both(ME), both(OWNER));
+    // The last comes first: it waits here for the first, not at the owner.
+    let pieces = question(out(Protocol::UDP, 53));
+    let mut corrected = Vec::new();
+    for (piece, fate) in [(2, Fate::Waits), (0, Fate::Sent), (1, Fate::Sent)] {
+        let got = here.intake(DOWNLINK, dispatched(pieces[piece].clone(), ME, INSIDE, 7), here.now);
+        assert_eq!(got, fate, "{piece}");
+        corrected.extend(transmitted(&mut here));
+    }
+    assert_eq!((corrected.len(), here.table.len()), (3, 0));
+    let mut sent = Vec::new();
+    for frame in corrected {
+        let under = shim(&frame);
+        assert_eq!((under.kind, under.hop, under.target), (Kind::Correction, 1, NodeId::from(OWNER).code()));
+        assert_eq!(there.intake(DOWNLINK, frame, there.now), Fate::Sent);
+        sent.extend(transmitted(&mut there));
+    }
+    assert_eq!((sent.len(), there.table.len()), (3, 1));
 }

@@ -11,7 +11,7 @@ const INNER_ROUTER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 200);
 const UNREACHABLE: u8 = 3;
 const PROTOCOLS: [Protocol; 3] = [Protocol::TCP, Protocol::UDP, Protocol::ICMP];
 
-mod elsewhere;
+pub(super) mod elsewhere;
 mod refused;
 
 /// What the client sends, and what the server sees of it under hide NAT.

@@ -8,10 +8,10 @@ use crate::counters::Fate;
 use crate::path::{Entering, Known};
 
 const OWNER: MemberId = OTHERS[0];
-const DOWNLINK: u16 = 0;
+pub(crate) const DOWNLINK: u16 = 0;
 
 /// A member behind one orchestrator.
-fn of_maestro(me: MemberId) -> NodeConfig {
+pub(crate) fn of_maestro(me: MemberId) -> NodeConfig {
     let downlink = PortRole::Downlink(MhoId(1));
     let port = Port { name: "down".to_owned(), role: downlink, mac: mac::bmac(GroupId(1), me, 0), mtu: 1600, cable: 0 };
     NodeConfig {
@@ -24,7 +24,7 @@ fn of_maestro(me: MemberId) -> NodeConfig {
 }
 
 /// A member that serves, where all buckets are `buckets`' and may be owned, with the next hops known.
-fn member(config: NodeConfig, buckets: MemberId) -> Gateway {
+pub(crate) fn member(config: NodeConfig, buckets: MemberId) -> Gateway {
     let mut gateway = Gateway::new(config);
     gateway.links.fill(true);
     gateway.view.install(Some(&matrix(buckets, None, None)), |_| (true, None));
@@ -56,7 +56,7 @@ fn entry(owner: MemberId) -> Entry {
 }
 
 /// As an orchestrator sends it down to a member.
-fn dispatched(mut frame: Frame, to: MemberId, network: NetworkId, generation: u32) -> Frame {
+pub(crate) fn dispatched(mut frame: Frame, to: MemberId, network: NetworkId, generation: u32) -> Frame {
     let mut shim = Shim::new(Kind::Data, network, GroupId(1));
     (shim.origin, shim.target, shim.generation) = (NodeId::from(MhoId(1)).code(), NodeId::from(to).code(), generation);
     shim.insert(frame.bytes_mut());
@@ -71,7 +71,7 @@ fn take(gateway: &mut Gateway, frame: Frame) -> (Fate, Vec<Frame>) {
     (fate, transmitted(gateway))
 }
 
-fn transmitted(gateway: &mut Gateway) -> Vec<Frame> {
+pub(crate) fn transmitted(gateway: &mut Gateway) -> Vec<Frame> {
     let out = std::iter::from_fn(|| match gateway.poll() {
         Output::Transmit { frame, .. } => Some(Some(frame)),
         Output::Idle(_) => None,
@@ -80,7 +80,7 @@ fn transmitted(gateway: &mut Gateway) -> Vec<Frame> {
     out.flatten().collect()
 }
 
-fn shim(frame: &Frame) -> Shim {
+pub(crate) fn shim(frame: &Frame) -> Shim {
     View::parse(frame.bytes()).and_then(|view| view.shim).expect("a shim")
 }
 
