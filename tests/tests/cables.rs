@@ -65,7 +65,8 @@ impl Bench {
         let (mut out, mut into, mut came) = (FrameBatch::new(), FrameBatch::new(), Vec::new());
         let mut receive = |far: &mut PacketPort| {
             far.recv(&mut into).expect("received");
-            for slot in into.frames().filter(|slot| slot.bytes().get(14..18) == Some(b"ours")) {
+            let is_ours = |bytes: &[u8]| bytes.len() == LENGTH && bytes.get(14..18) == Some(b"ours");
+            for slot in into.frames().filter(|slot| is_ours(slot.bytes())) {
                 let number = |range: std::ops::Range<usize>| {
                     slot.bytes()[range].iter().fold(0u64, |all, byte| all << 8 | u64::from(*byte))
                 };
@@ -153,6 +154,14 @@ fn netns_a_cable_loses_doubles_and_alters_the_very_frames_that_its_line_says() {
     let seen = came.iter().filter(|(_, _, whole)| !whole).count();
     println!("{altered} altered: {seen} seen by their bodies, {not_ours} no longer known as ours");
     assert!(seen + not_ours <= altered && seen * 10 >= altered * 8, "{seen} and {not_ours} of {altered}");
+    // Cut short: a frame that is not all there is not counted as ours, and what is left is as it was.
+    let rules = Rules { truncate: 100_000, ..Rules::default() };
+    bench.set(Settings { to_b: rules, ..Settings::default() });
+    let came: Vec<u32> = bench.send(0, COUNT).into_iter().map(|(number, ..)| number).collect();
+    let fates = (2 * COUNT..3 * COUNT).map(|number| (number, line.offer(&rules, 0, LENGTH)));
+    let (cut, whole): (Vec<_>, Vec<_>) =
+        fates.partition(|(_, fate)| matches!(fate, Fate::Passes { truncate: Some(_), .. }));
+    assert!(came.iter().eq(whole.iter().map(|(number, _)| number)), "all others, in order");
     // Healed: everything, once, in order, as it was; and the other way was never touched.
     bench.set(Settings::default());
     for from in [0, 1] {
@@ -161,6 +170,15 @@ fn netns_a_cable_loses_doubles_and_alters_the_very_frames_that_its_line_says() {
         assert!(came.iter().map(|(number, ..)| *number).eq(first..first + 2_000));
         assert!(came.iter().all(|(.., whole)| *whole));
     }
+    // By the taps, which saw each of them: so many as the line says, and not one otherwise.
+    let evidence = bench.world.finish().expect("evidence");
+    let said = |fact: &Fact| if let Fact::Decided(said) = fact { Some(said.clone()) } else { None };
+    let ways: Vec<_> = evidence.history.entries.iter().filter_map(|entry| said(&entry.fact)).collect();
+    let to_b = ways.iter().find(|said| said.to_b).expect("to b");
+    println!("{} of {} altered, {} cut short, by the taps", to_b.altered, to_b.put_in, to_b.truncated);
+    assert_eq!((to_b.put_in, to_b.lost as usize), (u64::from(3 * COUNT + 2_000), lost));
+    assert_eq!((to_b.altered as usize, to_b.truncated as usize), (altered, cut.len()));
+    assert!(ways.iter().all(|said| said.deviates == 0 && said.hidden == 0), "{ways:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use scalebed_netns::{NsId, Sandbox, TapSpec, TapStats, Taps, monotonic};
+use scalebed_port::{FrameBatch, PacketPort, Port as _};
 
 use crate::common::{self, A, B};
 
@@ -86,6 +87,35 @@ fn netns_a_tap_keeps_256_bytes_and_knows_the_length() {
     assert_eq!(frame.bytes.len(), 256);
     assert_eq!(frame.bytes[..6], [2, 0, 0, 0, 0, 2]);
     assert!(frame.bytes[42..].iter().all(|byte| *byte == 7));
+}
+
+/// A cable may cut a frame anywhere behind its Ethernet header: a tap sees what is left, whatever it was to be.
+#[test]
+fn netns_a_tap_sees_frames_that_end_behind_their_header() {
+    let Some((mut sandbox, _place)) = common::sandbox("netns_a_tap_sees_frames_that_end_behind_their_header") else {
+        return;
+    };
+    let (a, b) = common::two_hosts(&mut sandbox);
+    let head = |ethertype: u16, length: usize| {
+        let [high, low] = ethertype.to_be_bytes();
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, high, low];
+        frame.resize(length, 1);
+        frame
+    };
+    // IPv4, ARP, and the shim, whose kind is the byte behind.
+    let frames: Vec<Vec<u8>> =
+        [0x0800, 0x0806, 0x88b5].into_iter().flat_map(|kind| (14..18).map(move |length| head(kind, length))).collect();
+    let (seen, stats, sent) = tapped(&sandbox, a, b, || {
+        let mut port = sandbox.run_in(a, || PacketPort::open("eth0")).expect("in a").expect("a port");
+        let mut batch = FrameBatch::new();
+        assert!(frames.iter().all(|frame| batch.push(frame)), "fewer than a batch");
+        port.send(&mut batch).expect("sent");
+    });
+    assert_eq!(stats.frames[&1], sent[0], "put in is got out");
+    let ours: Vec<&Vec<u8>> = seen.iter().filter(|frame| frame.tap == 1).map(|frame| &frame.bytes).collect();
+    for frame in &frames {
+        assert!(ours.contains(&frame), "{frame:?} was not seen");
+    }
 }
 
 #[test]
