@@ -7,6 +7,7 @@ use scalebed_harness::explore::cases::Case;
 use scalebed_harness::explore::trial;
 use scalebed_harness::files;
 use scalebed_harness::world::sim::Sim;
+use scalebed_record::history::Declared;
 use scalebed_record::{Fact, Outcome};
 use scalebed_topologies::fault::{Fault, Kind};
 
@@ -40,4 +41,30 @@ fn fabric_a_pivot_that_served_alone_goes_on_when_others_join() {
     let said: Vec<&str> = of_pivot.collect();
     assert!(said.iter().any(|text| text.ends_with("1_03 joins")), "{said:#?}");
     assert!(!said.iter().any(|text| text.starts_with("fences itself")), "{said:#?}");
+}
+
+/// It asked while nobody heard it, and asks again: it does not sit out the time that a join may take (5 s).
+#[test]
+fn fabric_a_joiner_that_was_not_heard_is_back_soon_after_it_is() {
+    for (scenario, member) in [("maestro/steady", "sgm-1-02"), ("elasticxl/steady", "member-1-02")] {
+        let loaded = files::scenario(scenario).expect("a shipped scenario");
+        for for_ms in [2_400, 3_000, 4_500] {
+            let mute = Fault { at_ms: 1_500, for_ms, kind: Kind::Mute, target: member.to_owned() };
+            let trial = trial::run(&loaded.lab, &Case::of(vec![mute]), Ablations::default()).expect("a run");
+            assert!(trial.violations.is_empty(), "{:#?}", trial.violations);
+            let healed = trial.history.entries.iter().filter_map(|entry| match &entry.fact {
+                Fact::Operation { after, .. } => Some(*after),
+                _ => None,
+            });
+            let healed = healed.max().expect("an operation");
+            let active = trial.history.entries.iter().find_map(|entry| match &entry.fact {
+                Fact::Declared { node, what: Declared::State(state), .. } if node == member && state == "active" => {
+                    (entry.at > healed).then_some(entry.at)
+                }
+                _ => None,
+            });
+            let after = (active.expect("it joins") - healed) / 1_000_000;
+            assert!(after <= 1_000, "{member}, mute for {for_ms} ms: active {after} ms after it was heard again");
+        }
+    }
 }

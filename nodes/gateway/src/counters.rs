@@ -186,7 +186,7 @@ named! {
         Broken = "fragments_made",
         /// Time exceeded messages sent.
         TimeExceeded = "time_exceeded",
-        /// A joiner went on though not everybody had answered it.
+        /// A joiner asked again, since not everybody had answered it.
         WantTimeouts = "want_timeouts",
     }
 }

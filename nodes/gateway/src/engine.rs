@@ -8,7 +8,7 @@ use scalebed_cluster::wrap::Envelope;
 use scalebed_cluster::{ClusterMember, LIVES_A_START, NodeConfig, Step};
 use scalebed_distribution::{Facing, Policy};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Role, Status};
-use scalebed_frame::control::{Admitted, Reassembler};
+use scalebed_frame::control::{Admitted, MemberState, Reassembler};
 use scalebed_frame::{Bucket, Flow, Mac, MemberId, NetworkId};
 use scalebed_topologies::lab::{Architecture, Network, NetworkRole};
 
@@ -24,7 +24,7 @@ use crate::waiting::Waiting;
 
 /// Announcements of both families go out at once, then after these times (the vendor's schedule), s.
 const ANNOUNCE: [u64; 5] = [0, 1, 2, 5, 10];
-/// A joiner goes on without the answer of a member that does not give one.
+/// A joiner asks again whoever has not answered by then.
 const WANT_LIMIT: Duration = Duration::from_secs(2);
 
 /// A joiner's questions.
@@ -225,9 +225,13 @@ impl Gateway {
         self.expire();
         self.sync_delayed();
         if self.joining.as_ref().is_some_and(|joining| joining.until <= self.now) {
-            // It would choose ports that are in use. The state has its own deadline, after which the join begins anew.
+            // Without the answers it would choose ports that are in use: it asks again, until all have answered or the state's
+            // own deadline lets the join begin anew. What was asked while nobody heard it came to nobody.
             self.counters.one(Count::WantTimeouts);
             self.joining = None;
+            if self.view.state == MemberState::Syncing {
+                self.ask_everybody();
+            }
         }
         if let Some((round, at)) = self.announcing.filter(|(_, at)| *at <= self.now) {
             if self.view.leads {
