@@ -3,10 +3,13 @@
 
 use scalebed_cluster::Ablations;
 use scalebed_frame::Generation;
+use scalebed_harness::driver::{self, Settings};
 use scalebed_harness::explore::cases::Case;
 use scalebed_harness::explore::trial::{self, Trial};
-use scalebed_record::Fact;
+use scalebed_harness::files;
+use scalebed_harness::world::sim::Sim;
 use scalebed_record::history::Declared;
+use scalebed_record::{Fact, Outcome};
 use scalebed_topologies::Lab;
 use scalebed_topologies::fault::{Fault, Kind};
 
@@ -62,4 +65,26 @@ fn fabric_an_orchestrator_that_only_the_other_one_hears_is_waited_for() {
     assert!(fenced_off < taken_over, "the new owner began {} ns too early", fenced_off - taken_over);
     // The answer comes the way the Prepare went: over the pair cable there and back, 80 ms each.
     assert!(taken_over < fenced_off + 100 * MS, "{} ns", taken_over - fenced_off);
+}
+
+/// Nobody on the management network says anything: that nothing comes from there proves no cut. What goes there can be seen to
+/// end, as long as the SMO announces its addresses.
+#[test]
+fn fabric_silence_proves_nothing_where_nothing_was_said_before() {
+    let (lab, _) = files::lab("maestro-single-site").expect("a shipped lab");
+    for (kind, proved) in [("cut-to-a", false), ("cut-to-b", true)] {
+        let text = format!(
+            "name: quiet\nabout: a quiet cable\nlab: maestro-single-site\ntraffic: small\nbaseline: 4s\nsettle: 4s\nevents:\n  \
+             - at: 4s\n    fault: {{cables: [mho1--sw-mgmt], kinds: [{kind}], for: 3s}}\n    outcome: no-loss\n    \
+             generations: 0\n"
+        );
+        let scenario = scalebed_topologies::load_scenario("quiet.yaml", &text, &lab).expect("a scenario");
+        let mut world = Sim::new(&lab, 1);
+        let settings = Settings { seed: 1, ..Settings::default() };
+        let ran = driver::drive(&mut world, &lab, &scenario, settings, &mut |_| {}).expect("a run");
+        let judgement = scalebed_checkers::judge(&ran.input(&lab, &scenario, "sim", 1));
+        let verdict = judgement.verdicts.iter().find(|verdict| verdict.check == "cable-1").expect("a verdict");
+        assert_eq!(verdict.outcome == Outcome::Pass, proved, "{kind}: {verdict:#?}");
+        assert_eq!(matches!(verdict.outcome, Outcome::Invalid(_)), !proved, "{kind}: {verdict:#?}");
+    }
 }

@@ -183,10 +183,15 @@ fn of_cables(evidence: &Evidence<'_>, fault: &CableFault, at: u64) -> Victim {
     }
 }
 
-/// A node of which the others hear nothing, or that hears nothing of them, for longer than the dead timer is out.
+/// A node of which the others hear nothing, or that hears nothing of them, for longer than the dead timer is out. A member of
+/// ElasticXL, which has one network to be heard on, fences itself before: after 2.5 units.
 fn of_cut_off(evidence: &Evidence<'_>, node: usize, for_ms: u64, at: u64) -> Victim {
     let group = &evidence.lab().group;
-    if for_ms < u64::from(group.unit_ms) * u64::from(group.dead_units) {
+    let half_units = match evidence.lab().architecture {
+        Architecture::Maestro => 2 * u64::from(group.dead_units),
+        Architecture::ElasticXl => 5,
+    };
+    if 2 * for_ms < u64::from(group.unit_ms) * half_units {
         return Victim::Cables;
     }
     match evidence.lab().nodes[node].kind {

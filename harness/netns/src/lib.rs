@@ -30,7 +30,7 @@ pub use clock::monotonic;
 pub use enter::{Entry, receive};
 pub use error::Error;
 pub use host::HostState;
-pub use links::{Stack, VethEnd};
+pub use links::{MLD_REPORTS, Stack, VethEnd};
 pub use process::{Process, ProcessSpec};
 pub use record::{Recorded, RecordedNamespace};
 pub use sandbox::{NsId, Sandbox};

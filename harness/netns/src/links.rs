@@ -19,6 +19,9 @@ const FIRST_INDEX: u32 = 1000;
 /// Longest interface name.
 const NAME: usize = libc::IFNAMSIZ - 1;
 
+/// How often a host says which group it listens to (RFC 3810 section 9.1; Linux' mld_qrv, which no namespace can set).
+pub const MLD_REPORTS: u64 = 2;
+
 /// One end of a cable as it is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VethEnd {
@@ -123,13 +126,22 @@ impl Sandbox {
     }
 
     /// IPv6 on an interface of a host that is still down: no addresses but those that it is given, and no routes that
-    /// somebody advertises.
+    /// somebody advertises. It reports the group of each address that it is given ([`MLD_REPORTS`] times, at once and again a
+    /// moment later), and is silent then.
     ///
     /// # Errors
     /// No such interface, or a kernel without IPv6.
     pub fn ipv6(&self, ns: NsId, interface: &str) -> Result<(), Error> {
         self.index(ns, interface)?;
-        for (key, value) in [("accept_ra", "0"), ("autoconf", "0"), ("addr_gen_mode", "1"), ("disable_ipv6", "0")] {
+        let settings = [
+            ("accept_ra", "0"),
+            ("autoconf", "0"),
+            ("addr_gen_mode", "1"),
+            // Else its second report comes at any time within a second, into whatever is measured then.
+            ("mldv2_unsolicited_report_interval", "1"),
+            ("disable_ipv6", "0"),
+        ];
+        for (key, value) in settings {
             self.sysctl(ns, &format!("ipv6/conf/{interface}/{key}"), value)?;
         }
         // To itself it talks over loopback.

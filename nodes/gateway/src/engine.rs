@@ -8,7 +8,7 @@ use scalebed_cluster::wrap::Envelope;
 use scalebed_cluster::{ClusterMember, LIVES_A_START, NodeConfig, Step};
 use scalebed_distribution::{Facing, Policy};
 use scalebed_engine::{Command, Engine, Frame, Input, Instant, NodeEvent, Output, PortIndex, Role, Status};
-use scalebed_frame::control::{Admitted, MemberState, Reassembler};
+use scalebed_frame::control::{Admitted, Reassembler};
 use scalebed_frame::{Bucket, Flow, Mac, MemberId, NetworkId};
 use scalebed_topologies::lab::{Architecture, Network, NetworkRole};
 
@@ -224,15 +224,9 @@ impl Gateway {
         }
         self.expire();
         self.sync_delayed();
-        if self.joining.as_ref().is_some_and(|joining| joining.until <= self.now) {
-            // Without the answers it would choose ports that are in use: it asks again, until all have answered or the state's
-            // own deadline lets the join begin anew. What was asked while nobody heard it came to nobody.
-            self.counters.one(Count::WantTimeouts);
-            self.joining = None;
-            if self.view.state == MemberState::Syncing {
-                self.ask_everybody();
-            }
-        }
+        // Without the answers a joiner would choose ports that are in use: all must have come before it serves, or the state's
+        // own deadline lets the join begin anew.
+        self.ask_late();
         if let Some((round, at)) = self.announcing.filter(|(_, at)| *at <= self.now) {
             if self.view.leads {
                 self.announce();

@@ -2,7 +2,7 @@
 
 use scalebed_engine::{Frame, Instant};
 use scalebed_frame::control::{self, Body};
-use scalebed_frame::shim::{MAX_HOP, TO_UPLINK};
+use scalebed_frame::shim::{COPY, MAX_HOP, TO_UPLINK};
 use scalebed_frame::view::Network;
 use scalebed_frame::{Kind, NetworkId, NodeId, Shim, View, ndp};
 use scalebed_topologies::lab::PortRole;
@@ -55,7 +55,8 @@ impl Gateway {
             Network::Ip(ip) if ndp::is_discovery(&ip) && early => Fate::Dropped(Reason::Fenced),
             Network::Ip(ip) if ndp::is_discovery(&ip) => self.discovery(shim.network, &frame, view),
             Network::Ip(ip) if ndp::is_listening(&ip) => Fate::Consumed,
-            Network::Ip(_) if is_group(view) => Fate::Dropped(Reason::Broadcast),
+            // What orchestrators copy to everybody is one packet: whoever forwarded it would forward it once a member.
+            Network::Ip(_) if shim.has(COPY) || is_group(view) => Fate::Dropped(Reason::Broadcast),
             Network::Ip(ip) => {
                 let packet = Packet::new(frame, view, ip, shim.network, port);
                 // The sender may have the matrix that admits this life; this life's own Prepare takes another way.
@@ -170,7 +171,7 @@ impl Gateway {
     }
 }
 
-/// IPv6 multicast, by its address: below the shim the MAC is the member's.
+/// Multicast, by its address: below the shim the MAC is the member's.
 fn is_group(view: &View) -> bool {
-    view.ip().is_some_and(|ip| ip.dst.is_ipv6() && ip.dst.is_multicast())
+    view.ip().is_some_and(|ip| ip.dst.is_multicast())
 }

@@ -54,6 +54,10 @@ impl Gateway {
             return self.send_to_network(network, frame, Some(came_by));
         }
         let mut fate = Fate::Dropped(Reason::TooBig);
+        // An error about a packet among them: nobody is told that an error is too big.
+        if !View::parse(frame.bytes()).is_some_and(|view| pieces::may_break(frame.bytes(), &view)) {
+            return fate;
+        }
         let pieces = pieces::pieces(&frame, mtu, 0);
         self.counters.add(Count::Broken, if pieces.len() > 1 { pieces.len() as u64 } else { 0 });
         for piece in pieces {

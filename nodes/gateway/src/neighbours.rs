@@ -16,8 +16,12 @@ use crate::waiting::For;
 /// A next hop that does not answer is asked again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Neighbours that are kept at most: those of a /16.
-const NEIGHBOURS: usize = 65_536;
+/// Neighbours that are kept at most: a joiner must hear of all of them, and a peer's queue has room for four times as many
+/// items. (A subnet of IPv6 has more addresses than any table, and anybody on it can claim them.)
+const NEIGHBOURS: usize = 16_384;
+
+/// Questions that are remembered at most, lest they be asked again within a second.
+const ASKED: usize = 4_096;
 
 /// Neighbours of a network that are asked whether they are there.
 const PROBED: usize = 3;
@@ -54,8 +58,10 @@ impl Gateway {
         match Ndp::read(frame.bytes(), view) {
             None => return Fate::Dropped(Reason::Discovery),
             Some(Ndp::Advertisement { target, link, solicited }) => {
+                // Who asks from no address is answered by what is told to all nodes.
+                let wanted = solicited || self.asked.contains_key(&(network, target.into()));
                 self.heard(network, target.into(), link);
-                if solicited {
+                if wanted {
                     self.neighbour_answered();
                 }
             }
@@ -78,7 +84,7 @@ impl Gateway {
     /// Somebody on a network said where an address is. What nobody there can have is not believed.
     fn heard(&mut self, network: NetworkId, address: IpAddr, mac: Mac) {
         let on_link = self.network(network).is_some_and(|here| here.is_on_link(address));
-        if on_link && !self.is_ours(address) && mac != Mac::ZERO {
+        if on_link && !self.is_ours(address) && mac != Mac::ZERO && !mac.is_group() {
             self.learn(network, address, mac);
         }
     }
@@ -92,8 +98,7 @@ impl Gateway {
 
     /// A neighbour said where it is. The table is replicated: a new owner never waits for ARP.
     fn learn(&mut self, network: NetworkId, address: IpAddr, mac: Mac) {
-        if self.neighbours.get(&(network, address)) != Some(&mac) {
-            self.install_neighbour(network, address, mac);
+        if self.neighbours.get(&(network, address)) != Some(&mac) && self.install_neighbour(network, address, mac) {
             let others: Vec<MemberId> = self.view.others().collect();
             for other in others {
                 self.push(other, Item::Neighbour(Neighbour { network, address, mac }));
@@ -101,22 +106,31 @@ impl Gateway {
         }
     }
 
-    /// Takes a neighbour in and sends what waited for it.
-    pub(crate) fn install_neighbour(&mut self, network: NetworkId, address: IpAddr, mac: Mac) {
-        if self.neighbours.len() < NEIGHBOURS || self.neighbours.contains_key(&(network, address)) {
-            self.neighbours.insert((network, address), mac);
+    /// Takes a neighbour in and sends what waited for it. False: there is no room.
+    pub(crate) fn install_neighbour(&mut self, network: NetworkId, address: IpAddr, mac: Mac) -> bool {
+        if self.neighbours.len() >= NEIGHBOURS && !self.neighbours.contains_key(&(network, address)) {
+            return false;
         }
+        self.neighbours.insert((network, address), mac);
         self.asked.remove(&(network, address));
         for packet in self.waiting.take(For::Neighbour(network, address)) {
             let fate = self.send_to_hop(network, address, packet);
             self.counters.settle(fate);
         }
+        true
     }
 
     /// Asks where a next hop is, at most once a second.
     pub(crate) fn ask_neighbour(&mut self, network: NetworkId, hop: IpAddr) {
         if self.asked.get(&(network, hop)).is_some_and(|asked| self.now.since(*asked) < ASK_AGAIN) {
             return;
+        }
+        if self.asked.len() >= ASKED {
+            let now = self.now;
+            self.asked.retain(|_, asked| now.since(*asked) < ASK_AGAIN);
+            if self.asked.len() >= ASKED {
+                return;
+            }
         }
         self.asked.insert((network, hop), self.now);
         let (Some(src), Some(here)) = (self.own_mac(network), self.network(network)) else { return };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use scalebed_cluster::Port;
 use scalebed_cluster::wrap::Envelope;
-use scalebed_frame::control::{Body, Heartbeat};
+use scalebed_frame::control::{Body, Heartbeat, MemberState};
 use scalebed_frame::sync::{Entry, Item, Neighbour, SyncMessage, Version};
 use scalebed_frame::{Flow, Incarnation, MemberId};
 use scalebed_topologies::lab::Sticky;
@@ -292,6 +292,21 @@ impl Gateway {
         self.joining = Some(Joining { open, until: self.now + self.want_limit() });
     }
 
+    /// Whoever has not answered in time is asked again, as long as the join lasts: what was asked while nobody heard this
+    /// member came to nobody.
+    pub(crate) fn ask_late(&mut self) {
+        let Some(mut joining) = self.joining.take_if(|joining| joining.until <= self.now) else { return };
+        self.counters.one(Count::WantTimeouts);
+        if self.view.state != MemberState::Syncing {
+            return;
+        }
+        for &member in &joining.open {
+            self.push(member, Item::Want);
+        }
+        joining.until = self.now + self.want_limit();
+        self.joining = Some(joining);
+    }
+
     /// A member is heard in another life: what was asked of the old one was lost with it.
     pub(crate) fn ask_again(&mut self, member: MemberId) {
         if self.joining.as_ref().is_some_and(|joining| joining.open.contains(&member)) {
@@ -339,7 +354,7 @@ impl Gateway {
                 self.table.bury(forward, version, self.now);
             }
             Item::Neighbour(Neighbour { network, address, mac }) => {
-                self.install_neighbour(network, address, mac);
+                let _no_room = self.install_neighbour(network, address, mac);
             }
             Item::Want => self.answer_want(from),
             Item::WantDone => {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use scalebed_engine::Instant;
 use scalebed_frame::control::Admitted;
-use scalebed_frame::sync::{Item, SyncMessage};
-use scalebed_frame::{Incarnation, MemberId};
+use scalebed_frame::sync::{Entry, Item, SyncMessage};
+use scalebed_frame::{Flow, Incarnation, MemberId};
 use scalebed_topologies::Quirks;
 
 /// Messages on their way at most: what the bitmap of an acknowledgement covers.
@@ -334,19 +334,23 @@ const fn needs_order(item: &Item) -> bool {
     }
 }
 
-/// Bytes on the wire, estimated from above.
+/// Bytes on the wire, estimated from above. An address of IPv6 has 12 bytes more than one of IPv4; a flow has two, an entry
+/// four.
 fn weight(item: &Item) -> usize {
+    let flow = |flow: &Flow| if flow.is_ipv4() { 0 } else { 24 };
+    let entry = |entry: &Entry| 80 + 2 * flow(&entry.forward);
     match item {
-        Item::Entry(_) | Item::Kept(_) => 80,
-        Item::Answer { entry, .. } => {
-            if entry.is_some() {
-                105
+        Item::Entry(one) | Item::Kept(one) => entry(one),
+        Item::Answer { asked, entry: one } => 25 + flow(asked) + one.as_ref().map_or(5, entry),
+        Item::Delete { forward, .. } => 30 + flow(forward),
+        Item::Query(asked) => 30 + flow(asked),
+        Item::Neighbour(neighbour) => {
+            if neighbour.address.is_ipv4() {
+                16
             } else {
-                30
+                28
             }
         }
-        Item::Delete { .. } | Item::Query(_) => 30,
-        Item::Neighbour(_) => 16,
         Item::PortsInUse(ports) => 4 + 3 * ports.len(),
         Item::MoveDone { .. } => 20,
         Item::Want | Item::WantDone => 1,
@@ -357,13 +361,61 @@ fn weight(item: &Item) -> usize {
 mod tests {
     use proptest::prelude::*;
     use scalebed_engine::Instant;
-    use scalebed_frame::sync::Item;
-    use scalebed_frame::{Generation, Incarnation, MemberId};
+    use scalebed_frame::control::{self, Body, Control};
+    use scalebed_frame::sync::{ConnectionState, Entry, Item, Neighbour, SyncMessage, Version};
+    use scalebed_frame::{Bucket, Flow, Generation, Incarnation, MemberId, NetworkId, Protocol};
+    use std::net::IpAddr;
 
-    use super::{Quirks, Received, Streams};
+    use super::{Quirks, Received, Streams, weight};
 
     const LIFE: [Incarnation; 2] = [Incarnation(256), Incarnation(512)];
     const WHO: [MemberId; 2] = [MemberId::new(1, 1), MemberId::new(1, 2)];
+
+    /// All items of a kind, as large as they get.
+    fn largest(v6: bool) -> Vec<Item> {
+        let address: IpAddr = if v6 { [0xffff; 8].into() } else { [255; 4].into() };
+        let protocol = Protocol::TCP;
+        let flow = Flow { protocol, src: address, dst: address, src_port: u16::MAX, dst_port: u16::MAX };
+        let version = Version { generation: u32::MAX, counter: u32::MAX };
+        let entry = Entry {
+            forward: flow,
+            reverse: flow,
+            entered: NetworkId(31),
+            left: NetworkId(31),
+            owner: WHO[0],
+            life: Incarnation(u32::MAX),
+            bucket: Bucket(4_095),
+            version,
+            state: ConnectionState::Closed,
+            age_ms: u32::MAX,
+            expires_ms: u32::MAX,
+        };
+        let mac = scalebed_frame::Mac::BROADCAST;
+        vec![
+            Item::Entry(entry.clone()),
+            Item::Kept(entry.clone()),
+            Item::Answer { asked: flow, entry: Some(entry) },
+            Item::Answer { asked: flow, entry: None },
+            Item::Delete { forward: flow, version },
+            Item::Query(flow),
+            Item::Neighbour(Neighbour { network: NetworkId(31), address, mac }),
+            Item::PortsInUse(vec![u16::MAX; 300]),
+        ]
+    }
+
+    #[test]
+    fn what_an_item_is_thought_to_weigh_it_weighs_at_most() {
+        let bytes = |items: Vec<Item>| -> usize {
+            let sync = SyncMessage { receiver: LIFE[0], sequence: 1, acknowledged: 1, bitmap: 0, items };
+            let body = Body::Sync(sync);
+            let message = Control { from: WHO[0].into(), incarnation: LIFE[0], to: Some(WHO[1].into()), body };
+            control::encode(&message, 1).iter().map(Vec::len).sum()
+        };
+        for item in [false, true].into_iter().flat_map(largest) {
+            let each = bytes(vec![item.clone()]) - bytes(Vec::new());
+            assert!(each <= weight(&item), "{each} bytes, {} thought: {item:?}", weight(&item));
+        }
+    }
 
     proptest! {
         /// Whatever is lost, doubled or late: every item is applied once, the end of a list last, and then both are quiet.

@@ -58,10 +58,14 @@ fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -
     }
     let others = passed::of_others(evidence, |excuse| excuse.is_none_or(|excuse| excuse.index == happening.index));
     let ways = passed::ways(evidence, fault, &times, &others);
-    let seen = ways.iter().any(|way| way.passed[0].frames > 0);
+    let silenced = |way: &Way| {
+        let unplugged = fault.some(|kind| matches!(kind, Kind::Unplug));
+        unplugged || way.is_cut(&fault.on(evidence.lab(), way.cable()))
+    };
+    let vacuous = nothing_to_see(&ways, silenced);
     let judged = Judged::each(evidence, &ways, |judged, way| {
         let does = fault.on(evidence.lab(), way.cable());
-        if fault.some(|kind| matches!(kind, Kind::Unplug)) || way.is_cut(&does) {
+        if silenced(way) {
             judged.silent(&way.passed);
         } else if fault.some(Kind::unplugs) {
             judged.flapping(&way.passed, &times);
@@ -70,7 +74,17 @@ fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -
         }
         judged.mended(&way.passed);
     });
-    judged.say(said, Some(&happening.text), (!seen).then_some("no frame passed there before"))
+    judged.say(said, Some(&happening.text), vacuous)
+}
+
+/// Why silence would say nothing: there was silence before, on all the ways, or on all that were to fall silent.
+fn nothing_to_see(ways: &[Way], silenced: impl Fn(&Way) -> bool) -> Option<&'static str> {
+    let passed = |way: &Way| way.passed[0].frames > 0;
+    let cut = || ways.iter().filter(|way| silenced(way));
+    if !ways.iter().any(passed) {
+        return Some("no frame passed there before");
+    }
+    (cut().next().is_some() && !cut().any(passed)).then_some("no frame passed before where none was to pass")
 }
 
 /// From when to when no other event does anything to these cables.

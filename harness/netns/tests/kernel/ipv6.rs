@@ -1,9 +1,9 @@
 //! A host has IPv6 where it is given, and nothing else of it.
 
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use scalebed_netns::Error;
+use scalebed_netns::{Error, MLD_REPORTS};
 
 use crate::common::{self, end};
 
@@ -45,6 +45,14 @@ fn netns_hosts_talk_ipv6_at_once_and_have_no_address_but_their_own() {
         assert_eq!(on_cable.len(), 1, "its own address, none of the link: {has}");
         // The flags: permanent (0x80), duplicates not looked for (0x02), not tentative (0x40).
         assert_eq!(on_cable[0].split_whitespace().nth(4), Some("82"), "{has}");
+    }
+    // Each says twice which group it listens to, both times at once: what comes later would come into somebody's count.
+    let deadline = Instant::now() + Duration::from_millis(500);
+    for ns in [a, b] {
+        while sandbox.tx_packets(ns).expect("counters")["eth0"] < MLD_REPORTS {
+            assert!(Instant::now() < deadline, "{:?}", sandbox.tx_packets(ns));
+            std::thread::yield_now();
+        }
     }
     sandbox.address(b, "eth0", FAR, 128).expect("an address behind it");
     let server = sandbox.run_in(b, || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 7))).expect("in it").expect("a socket");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signalfd::SignalFd;
 use scalebed_engine::Status;
-use scalebed_netns::{NsId, Process, Sandbox, TapSpec, Taps};
+use scalebed_netns::{MLD_REPORTS, NsId, Process, Sandbox, TapSpec, Taps};
 use scalebed_record::{Entry, Fact, TapId};
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{NodeKind, PortRole};
@@ -36,6 +36,10 @@ const TESTER_PRIORITY: i32 = 20;
 const GENERATOR: &str = "traffic-gen";
 /// A process that does not end within this is a bug.
 const PROCESS_LIMIT: Duration = Duration::from_secs(5);
+/// Hosts say which groups they listen to within some 30 ms.
+const REPORTS_WITHIN: Duration = Duration::from_millis(500);
+/// How often it is looked whether they have.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// A lab in namespaces.
 pub struct Netns {
@@ -120,6 +124,7 @@ impl Netns {
             collector.watch(&places.bent);
         }
         let collector = Arc::new(Mutex::new(collector));
+        hosts_have_reported(lab, &sandbox, &namespaces)?;
         let taps = open_taps(lab, &sandbox, &namespaces, &collector)?;
         let mut before = BTreeMap::new();
         for (node, ns) in &namespaces {
@@ -402,6 +407,23 @@ fn open_taps(
         sink.lock().unwrap_or_else(PoisonError::into_inner).see(TapId(tap), at, length, bytes);
     });
     Taps::open(sandbox, specs, callback).map_err(|error| Failure::new(exit::APPLY, format!("taps: {error}")))
+}
+
+/// Waits until hosts with IPv6 have said which groups they listen to: a frame between the opening of taps and the reading of
+/// counters would be on one side of the ledger only. One whose kernel says nothing is not waited for for long.
+fn hosts_have_reported(lab: &Lab, sandbox: &Sandbox, namespaces: &Namespaces) -> Result<(), Failure> {
+    let deadline = std::time::Instant::now() + REPORTS_WITHIN;
+    let hosts = lab.nodes.iter().enumerate().filter(|(_, node)| match &node.kind {
+        NodeKind::Host(host) => host.address6.is_some(),
+        _ => false,
+    });
+    for (node, _) in hosts {
+        let Some(ns) = namespaces.get(&node) else { continue };
+        while counters(sandbox, *ns)?.values().sum::<u64>() < MLD_REPORTS && std::time::Instant::now() < deadline {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+    Ok(())
 }
 
 fn counters(sandbox: &Sandbox, ns: NsId) -> Result<BTreeMap<String, u64>, Failure> {

@@ -213,3 +213,49 @@ fn errors_follow_the_connection_they_quote() {
         }
     }
 }
+
+/// Anybody on a link can claim as many addresses as it likes: memory is bounded, and what was known stays.
+#[test]
+fn claims_and_questions_without_end_are_bounded() {
+    let mut bench = bench();
+    let strange = |n: u32| Ipv6Addr::from_bits(v6(INSIDE, 0).to_bits() | 1 << 40 | u128::from(n));
+    for n in 0..20_000 {
+        bench.give(0, build::advertisement(Mac::host(n), strange(n), false, None));
+    }
+    assert_eq!(bench.gateway.neighbours.len(), 16_384);
+    assert_eq!(bench.gateway.neighbours[&(INSIDE, CLIENT.into())], Mac::host(1));
+    // One more asks: it is asked for, and its answer finds no room; nobody is asked again within a second for that.
+    let ping = |from: Ipv6Addr| {
+        let flow = Flow { src: from.into(), dst: v6(INSIDE, 1).into(), ..forth(Protocol::ICMPV6) };
+        build::echo(envelope(0, 64), flow, false, 1, b"hello")
+    };
+    bench.sent.clear();
+    bench.give(0, ping(strange(30_000)));
+    for _ in 0..10 {
+        bench.give(0, build::advertisement(Mac::host(7), strange(30_000), false, None));
+    }
+    assert_eq!(bench.sent.len(), 1, "{}", bench.lines());
+    for n in 40_000..50_000 {
+        bench.give(0, ping(strange(n)));
+    }
+    assert!(bench.gateway.asked.len() <= 4_096);
+    bench.run(Duration::from_secs(4));
+    bench.give(0, ping(CLIENT));
+    assert_eq!(bench.count(Count::EchoAnswered), 10_002);
+}
+
+/// In a frame to all nodes it would reach a server once a member.
+#[test]
+fn a_packet_that_was_copied_to_everybody_is_forwarded_by_nobody() {
+    use super::icmp::elsewhere::{DOWNLINK, dispatched, member, of_maestro, transmitted};
+    let mut gateway = member(of_maestro(ME), ME);
+    gateway.install_neighbour(OUTSIDE, SERVER.into(), Mac::host(2));
+    let mut copied = dispatched(first(forth(Protocol::UDP)), ME, INSIDE, 7);
+    let mut shim = View::parse(copied.bytes()).and_then(|view| view.shim).expect("a shim");
+    let plain = copied.clone();
+    shim.flags |= scalebed_frame::shim::COPY;
+    shim.replace(copied.bytes_mut());
+    assert_eq!(gateway.intake(DOWNLINK, copied, gateway.now), crate::Fate::Dropped(Reason::Broadcast));
+    assert_eq!(gateway.intake(DOWNLINK, plain, gateway.now), crate::Fate::Sent);
+    assert_eq!(transmitted(&mut gateway).len(), 1);
+}

@@ -101,3 +101,22 @@ fn a_piece_that_is_too_big_is_broken_again_and_one_of_ipv6_is_not() {
         assert_eq!(bench.sent.len(), sent + usize::from(!flow.is_ipv4()));
     }
 }
+
+/// No error is about an error, and nobody but its source breaks a packet of IPv6 (RFC 8200 section 5).
+#[test]
+fn an_error_that_is_too_big_goes_nowhere() {
+    let mut config = config();
+    config.networks[0].mtu = 1_280;
+    let mut bench = Bench::serving(config);
+    for (port, network, last) in [(0, INSIDE, 5), (1, OUTSIDE, 9)] {
+        bench.give(port, build::advertisement(Mac::host(network.0.into()), v6(network, last), false, None));
+    }
+    bench.give(0, packet(flow6(), 100, false));
+    bench.sent.clear();
+    let quoted = [&[0; 4], &packet(flow6(), 1_300, false).bytes()[14..]].concat();
+    let about = Flow { protocol: Protocol::ICMPV6, src_port: 0, dst_port: 0, ..flow6().reversed() };
+    bench.give(1, build::icmp(envelope(1, 60), about, 1, 4, &quoted));
+    assert_eq!((bench.dropped(Reason::TooBig), bench.sent.len()), (1, 0));
+    bench.give(1, build::icmp(envelope(1, 60), about, 1, 4, &quoted[..1_200]));
+    assert_eq!((bench.count(Count::IcmpErrors), bench.sent.len()), (2, 1));
+}
