@@ -336,6 +336,7 @@ impl Engine for Gateway {
             }
         }
         self.settle();
+        self.pieces_follow();
         self.timers();
     }
 

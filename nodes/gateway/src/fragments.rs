@@ -44,6 +44,8 @@ pub(crate) struct Fragments {
     known: BTreeMap<Pieces, (Flow, Instant)>,
     /// In order of their ends. One that came again since has a later one further behind.
     ends: VecDeque<(Instant, Pieces)>,
+    /// Learned since the last look: what waits for them can go on.
+    fresh: Vec<Pieces>,
 }
 
 impl Fragments {
@@ -58,6 +60,7 @@ impl Fragments {
         }
         self.known.insert(pieces, (flow, now + LIFE));
         self.ends.push_back((now + LIFE, pieces));
+        self.fresh.push(pieces);
     }
 
     fn find(&self, pieces: &Pieces, now: Instant) -> Option<Flow> {
@@ -87,12 +90,13 @@ impl Gateway {
         Ok(packet)
     }
 
-    /// Sends on what waited for the first piece, behind it.
-    pub(crate) fn pieces_follow(&mut self, pieces: Option<Pieces>) {
-        let waited = pieces.map_or_else(Vec::new, |pieces| self.waiting.take(For::FirstPiece(pieces)));
-        for packet in waited {
-            let fate = if packet.is_plain() { self.enter(packet) } else { self.packet(packet) };
-            self.counters.settle(fate);
+    /// Sends on what waited for first pieces that have come, behind them.
+    pub(crate) fn pieces_follow(&mut self) {
+        for pieces in std::mem::take(&mut self.fragments.fresh) {
+            for packet in self.waiting.take(For::FirstPiece(pieces)) {
+                let fate = if packet.is_plain() { self.enter(packet) } else { self.packet(packet) };
+                self.counters.settle(fate);
+            }
         }
     }
 }

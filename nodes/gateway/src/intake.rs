@@ -150,13 +150,6 @@ impl Gateway {
 
     /// An IP packet, wherever it came from.
     pub(crate) fn packet(&mut self, packet: Packet) -> Fate {
-        let first = packet.pieces().filter(|_| !packet.is_later_piece());
-        let fate = self.one_packet(packet);
-        self.pieces_follow(first);
-        fate
-    }
-
-    fn one_packet(&mut self, packet: Packet) -> Fate {
         let packet = match self.whole(packet) {
             Ok(packet) => packet,
             Err(fate) => return fate,

@@ -53,13 +53,6 @@ impl Gateway {
 
     /// A packet of a data network, at the member that receives for all: to whom the decision says.
     pub(crate) fn enter(&mut self, packet: Packet) -> Fate {
-        let first = packet.pieces().filter(|_| !packet.is_later_piece());
-        let fate = self.one_enters(packet);
-        self.pieces_follow(first);
-        fate
-    }
-
-    fn one_enters(&mut self, packet: Packet) -> Fate {
         let Some(decide) = self.decide else { return Fate::Dropped(Reason::NotPivot) };
         let packet = match self.whole(packet) {
             Ok(packet) => packet,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::Frame;
 use crate::checksum;
+use crate::rewrite::{put, word};
 use crate::view::{Fragment, View};
 
 /// More pieces follow, in the word of an IPv4 header's offset.
@@ -83,14 +84,6 @@ fn cut_v6(piece: &mut Vec<u8>, l3: usize, offset: usize, more: bool, length: usi
 
 fn narrow(number: usize) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX)
-}
-
-fn word(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).map_or(0, |two| u16::from_be_bytes([two[0], two[1]]))
-}
-
-fn put(bytes: &mut [u8], at: usize, word: u16) {
-    bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
 }
 
 #[cfg(test)]

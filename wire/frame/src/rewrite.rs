@@ -156,12 +156,12 @@ const fn words(address: Ipv4Addr) -> [u16; 2] {
 }
 
 /// Sets a word and gives what was there; the caller has looked that it is inside the frame.
-fn put(frame: &mut [u8], at: usize, new: u16) -> u16 {
+pub(crate) fn put(frame: &mut [u8], at: usize, new: u16) -> u16 {
     let old = word(frame, at);
     frame[at..at + 2].copy_from_slice(&new.to_be_bytes());
     old
 }
 
-fn word(frame: &[u8], at: usize) -> u16 {
+pub(crate) fn word(frame: &[u8], at: usize) -> u16 {
     frame.get(at..at + 2).map_or(0, |pair| u16::from_be_bytes([pair[0], pair[1]]))
 }

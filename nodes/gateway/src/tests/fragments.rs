@@ -165,6 +165,7 @@ fn with_ports_in_the_key_pieces_are_corrected_to_the_owner() {
     for (piece, fate) in [(2, Fate::Waits), (0, Fate::Sent), (1, Fate::Sent)] {
         let got = here.intake(DOWNLINK, dispatched(pieces[piece].clone(), ME, INSIDE, 7), here.now);
         assert_eq!(got, fate, "{piece}");
+        here.pieces_follow();
         corrected.extend(transmitted(&mut here));
     }
     assert_eq!((corrected.len(), here.table.len()), (3, 0));
