@@ -152,14 +152,8 @@ fn due(schedule: &Schedule) -> Vec<(u64, u32, Direction, u64)> {
     all
 }
 
-#[test]
-fn all_that_is_due_goes_out_once_and_on_time_from_the_right_side() {
-    let mut flows = vec![flow(FlowKind::Udp, 1, 300, 0, 500 * MS), flow(FlowKind::Udp, 2, 7, 3 * MS, 400 * MS)];
-    // A client outside, and stations on link.
-    flows.push(FlowSpec { forward: flows[0].forward.reversed(), ..flow(FlowKind::Udp, 3, 10, 0, 500 * MS) });
-    let on_link = Flow { src: address(0, 16).into(), dst: address(1, 31).into(), ..flows[0].forward };
-    flows.push(FlowSpec { forward: on_link, ..flow(FlowKind::Udp, 4, 10, 0, 500 * MS) });
-    let config = config(500 * MS, flows);
+/// Runs a schedule to its end: all that is due went out once, on time, and came back.
+fn whole_run(config: Config) -> Bench {
     let mut expected = due(&config.schedule);
     let mut bench = Bench::new(config, Settings::default());
     bench.run_to_ms(3_000);
@@ -169,6 +163,19 @@ fn all_that_is_due_goes_out_once_and_on_time_from_the_right_side() {
     assert_eq!(packets, expected);
     let report = bench.report();
     assert_eq!((report.sent, report.received), (expected.len() as u64, expected.len() as u64));
+    bench
+}
+
+#[test]
+fn all_that_is_due_goes_out_once_and_on_time_from_the_right_side() {
+    let mut flows = vec![flow(FlowKind::Udp, 1, 300, 0, 500 * MS), flow(FlowKind::Udp, 2, 7, 3 * MS, 400 * MS)];
+    // A client outside, and stations on link.
+    flows.push(FlowSpec { forward: flows[0].forward.reversed(), ..flow(FlowKind::Udp, 3, 10, 0, 500 * MS) });
+    let on_link = Flow { src: address(0, 16).into(), dst: address(1, 31).into(), ..flows[0].forward };
+    flows.push(FlowSpec { forward: on_link, ..flow(FlowKind::Udp, 4, 10, 0, 500 * MS) });
+    let config = config(500 * MS, flows);
+    let bench = whole_run(config);
+    let report = bench.report();
     assert_eq!((report.skipped, report.not_opened, report.unsendable), (0, 0, 0));
     assert_eq!((report.worst_late, report.p99_late, report.foreign, report.corrupt), (0, 0, 0, 0));
     // MACs: the next hop's for what lies behind it, their own for stations on link.

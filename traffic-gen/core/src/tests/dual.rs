@@ -53,15 +53,8 @@ fn flows_of_both_families_go_out_once_on_time_and_come_back() {
     let on_link = Flow { src: address6(0, 16).into(), dst: address6(1, 31).into(), ..flows[1].forward };
     flows.push(FlowSpec { forward: on_link, ..flow6(FlowKind::Udp, 4, 10, 0, 500 * MS) });
     let config = config6(500 * MS, flows);
-    let mut expected = due(&config.schedule);
-    let mut bench = Bench::new(config, Settings::default());
-    bench.run_to_ms(3_000);
-    let mut packets = bench.packets();
-    packets.sort();
-    expected.sort();
-    assert_eq!(packets, expected);
+    let bench = whole_run(config);
     let report = bench.report();
-    assert_eq!((report.sent, report.received), (expected.len() as u64, expected.len() as u64));
     assert_eq!((report.unsendable, report.foreign, report.corrupt), (0, 0, 0));
     let seen = bench.seen.borrow();
     let macs: BTreeMap<_, _> = (seen.iter())
