@@ -127,6 +127,13 @@ scenarios! {
     sim_elasticxl_pivot_data_cable_down netns_elasticxl_pivot_data_cable_down "elasticxl/pivot-data-cable-down";
     sim_elasticxl_sync_cable_down netns_elasticxl_sync_cable_down "elasticxl/sync-cable-down";
     sim_elasticxl_sync_lossy netns_elasticxl_sync_lossy "elasticxl/sync-lossy";
+    sim_maestro_downlink_one_way netns_maestro_downlink_one_way "maestro/downlink-one-way";
+    sim_elasticxl_data_cable_one_way netns_elasticxl_data_cable_one_way "elasticxl/data-cable-one-way";
+    sim_elasticxl_data_cable_black_hole netns_elasticxl_data_cable_black_hole "elasticxl/data-cable-black-hole";
+    sim_elasticxl_pivot_data_cable_rate netns_elasticxl_pivot_data_cable_rate "elasticxl/pivot-data-cable-rate";
+    sim_elasticxl_sync_cut_short netns_elasticxl_sync_cut_short "elasticxl/sync-cut-short";
+    sim_elasticxl_data_cable_corrupt netns_elasticxl_data_cable_corrupt "elasticxl/data-cable-corrupt";
+    sim_elasticxl_sync_jitter netns_elasticxl_sync_jitter "elasticxl/sync-jitter";
     sim_elasticxl_sync_network_down netns_elasticxl_sync_network_down "elasticxl/sync-network-down";
     sim_maestro_downlink_black_hole netns_maestro_downlink_black_hole "maestro/downlink-black-hole";
     sim_maestro_downlink_burst netns_maestro_downlink_burst "maestro/downlink-burst";

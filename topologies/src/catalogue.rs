@@ -12,8 +12,11 @@ const LABS: [(&str, &str); 3] = [
 ];
 
 /// Shipped scenarios: name and text.
-const SCENARIOS: [(&str, &str); 36] = [
+const SCENARIOS: [(&str, &str); 43] = [
+    ("elasticxl/data-cable-black-hole", include_str!("../scenarios/elasticxl/data-cable-black-hole.yaml")),
+    ("elasticxl/data-cable-corrupt", include_str!("../scenarios/elasticxl/data-cable-corrupt.yaml")),
     ("elasticxl/data-cable-down", include_str!("../scenarios/elasticxl/data-cable-down.yaml")),
+    ("elasticxl/data-cable-one-way", include_str!("../scenarios/elasticxl/data-cable-one-way.yaml")),
     ("elasticxl/general-hide-nat", include_str!("../scenarios/elasticxl/general-hide-nat.yaml")),
     ("elasticxl/hang-1-unit", include_str!("../scenarios/elasticxl/hang-1-unit.yaml")),
     ("elasticxl/hang-5-units", include_str!("../scenarios/elasticxl/hang-5-units.yaml")),
@@ -22,10 +25,13 @@ const SCENARIOS: [(&str, &str); 36] = [
     ("elasticxl/member-deaf", include_str!("../scenarios/elasticxl/member-deaf.yaml")),
     ("elasticxl/member-kill", include_str!("../scenarios/elasticxl/member-kill.yaml")),
     ("elasticxl/pivot-data-cable-down", include_str!("../scenarios/elasticxl/pivot-data-cable-down.yaml")),
+    ("elasticxl/pivot-data-cable-rate", include_str!("../scenarios/elasticxl/pivot-data-cable-rate.yaml")),
     ("elasticxl/pivot-kill", include_str!("../scenarios/elasticxl/pivot-kill.yaml")),
     ("elasticxl/scale-out", include_str!("../scenarios/elasticxl/scale-out.yaml")),
     ("elasticxl/steady", include_str!("../scenarios/elasticxl/steady.yaml")),
     ("elasticxl/sync-cable-down", include_str!("../scenarios/elasticxl/sync-cable-down.yaml")),
+    ("elasticxl/sync-cut-short", include_str!("../scenarios/elasticxl/sync-cut-short.yaml")),
+    ("elasticxl/sync-jitter", include_str!("../scenarios/elasticxl/sync-jitter.yaml")),
     ("elasticxl/sync-lossy", include_str!("../scenarios/elasticxl/sync-lossy.yaml")),
     ("elasticxl/sync-network-down", include_str!("../scenarios/elasticxl/sync-network-down.yaml")),
     ("maestro/downlink-black-hole", include_str!("../scenarios/maestro/downlink-black-hole.yaml")),
@@ -35,6 +41,7 @@ const SCENARIOS: [(&str, &str); 36] = [
     ("maestro/downlink-down", include_str!("../scenarios/maestro/downlink-down.yaml")),
     ("maestro/downlink-flap", include_str!("../scenarios/maestro/downlink-flap.yaml")),
     ("maestro/downlink-lossy", include_str!("../scenarios/maestro/downlink-lossy.yaml")),
+    ("maestro/downlink-one-way", include_str!("../scenarios/maestro/downlink-one-way.yaml")),
     ("maestro/general-hide-nat", include_str!("../scenarios/maestro/general-hide-nat.yaml")),
     ("maestro/hang-1-unit", include_str!("../scenarios/maestro/hang-1-unit.yaml")),
     ("maestro/hang-5-units", include_str!("../scenarios/maestro/hang-5-units.yaml")),

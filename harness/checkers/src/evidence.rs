@@ -24,6 +24,8 @@ pub const MS: u64 = 1_000_000;
 pub const LATE: u64 = 500 * MS;
 /// After the last packet is due, so long is waited for what is under way.
 pub const DRAIN: u64 = 2_000 * MS;
+/// What a cable had altered before it was mended may be seen for so long after.
+const ON_ITS_WAY: u64 = 500 * MS;
 
 /// A packet that was on its way when the first fault began may be lost by it.
 pub const EDGE_OF_FAULTS: u64 = 20 * MS;
@@ -48,6 +50,24 @@ pub struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
+    /// Is any cable to alter frames, ever?
+    pub fn has_altering_cables(&self) -> bool {
+        let mut cables = self.lab().impairments.iter().chain(self.scenario().cable_faults());
+        cables.any(|fault| fault.some(Kind::alters_frames))
+    }
+
+    /// Is any cable to alter frames at this instant? What it had altered is on its way for a moment longer.
+    pub fn alters_frames(&self, at: u64) -> bool {
+        let stands = |happening: &Happening| match &happening.action {
+            Action::Fault(fault) => {
+                fault.some(Kind::alters_frames) && (happening.at..happening.healed + ON_ITS_WAY).contains(&at)
+            }
+            _ => false,
+        };
+        let always = self.lab().impairments.iter().any(|fault| fault.some(Kind::alters_frames));
+        always || self.happenings.iter().any(stands)
+    }
+
     /// Puts everything in order. `None`: no traffic was scheduled.
     #[must_use]
     pub fn of(input: &Input<'a>) -> Option<Self> {

@@ -135,6 +135,16 @@ fn data_on_the_sync_network_fails() {
     caught(&run.judge(), "s23-sync-carries-no-data");
 }
 
+/// What nobody can read is no excuse where no cable was to alter frames.
+#[test]
+fn an_unreadable_frame_on_the_sync_network_fails() {
+    let mut run = run("elasticxl/steady", Mutant::None);
+    let seen = run.observations.iter_mut().find(|seen| seen.shim.is_some_and(|shim| shim.kind == Kind::Handover));
+    let seen = seen.unwrap();
+    (seen.shim, seen.flow, seen.probe) = (None, None, None);
+    caught(&run.judge(), "s23-sync-carries-no-data");
+}
+
 #[test]
 fn a_known_gap_reads_true() {
     let judgement = passes(&run("maestro/member-kill", Mutant::None));

@@ -2,7 +2,6 @@
 
 use scalebed_record::traffic::GeneratorReport;
 use scalebed_record::{Fact, FlowKind, Verdict};
-use scalebed_topologies::fault::Kind;
 
 use super::Said;
 use crate::evidence::{Evidence, MS};
@@ -53,7 +52,7 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         Some(format!("{count} frames of the generator were not sent: {reason}"))
     } else if *cut > 0 {
         Some(format!("{cut} frames came to the generator longer than it reads"))
-    } else if *corrupt > 0 && !alters(evidence) {
+    } else if *corrupt > 0 && !evidence.has_altering_cables() {
         Some(format!("{corrupt} signatures arrived with a wrong hash"))
     } else if missing > *skipped {
         Some(format!("{missing} scheduled packets of UDP clients were never seen on the generator's cables"))
@@ -61,12 +60,6 @@ fn generator(evidence: &Evidence<'_>) -> Verdict {
         None
     };
     said.value(value).invalid_if(reason).done()
-}
-
-/// Is any cable to alter frames?
-fn alters(evidence: &Evidence<'_>) -> bool {
-    let mut cables = evidence.lab().impairments.iter().chain(evidence.scenario().cable_faults());
-    cables.any(|fault| fault.some(Kind::alters_frames))
 }
 
 /// Why what did not arrive says nothing: it may not have been sent.
