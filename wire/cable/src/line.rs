@@ -157,19 +157,28 @@ impl Line {
     }
 }
 
-/// Flips the bit that was drawn, anywhere behind the MAC addresses but in the first 8 bytes of an IPv6 header: no checksum
-/// covers them (RFC 8200), so that with another hop limit it would be a sound frame, not a damaged one. A frame that has
-/// nothing there stays.
+/// Sets one bit that was clear: the one that was drawn or the next such one, anywhere behind the MAC addresses but in the
+/// first 8 bytes of an IPv6 header. No checksum covers those (RFC 8200), so that with another hop limit it would be a sound
+/// frame, not a damaged one. A frame that has nothing there, or nothing clear, stays.
+///
+/// Bits are only set, never cleared, for the same reason: a packet may pass such a cable twice on its way, and a bit set and
+/// another cleared in the same column of 16 leave the Internet checksum (RFC 1071) as it was. Bits that are set add up to
+/// something that is no multiple of 2^16 - 1 as long as they are fewer than 16, whatever a router did to the packet in
+/// between.
 pub fn flip(frame: &mut [u8], drawn: u64) {
     let spared = uncovered(frame).filter(|spared| spared.end < frame.len());
     let bytes = frame.len().saturating_sub(ADDRESSES + spared.as_ref().map_or(0, Range::len));
-    if bytes == 0 {
-        return;
+    let bits = bytes * 8;
+    let first = usize::try_from((u128::from(drawn) * bits as u128) >> 64).unwrap_or(0);
+    let place = |bit: usize| {
+        let at = ADDRESSES + bit / 8;
+        let at = at + spared.as_ref().filter(|spared| at >= spared.start).map_or(0, Range::len);
+        (at, 1u8 << (bit % 8))
+    };
+    let clear = (first..bits).chain(0..first).map(place).find(|(at, bit)| frame[*at] & bit == 0);
+    if let Some((at, bit)) = clear {
+        frame[at] |= bit;
     }
-    let bit = usize::try_from((u128::from(drawn) * (bytes as u128 * 8)) >> 64).unwrap_or(0);
-    let at = ADDRESSES + bit / 8;
-    let at = at + spared.filter(|spared| at >= spared.start).map_or(0, |spared| spared.len());
-    frame[at] ^= 1 << (bit % 8);
 }
 
 /// Of a frame of IPv6: version, traffic class, flow label, payload length, next header and hop limit.

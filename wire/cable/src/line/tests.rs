@@ -208,6 +208,25 @@ fn what_no_checksum_covers_of_ipv6_is_left_alone() {
     assert_ne!(short[12..], [0x86, 0xdd, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
+proptest! {
+    /// A packet may pass corrupting cables again and again: the sum of RFC 1071 never comes out as it was.
+    #[test]
+    fn flips_never_cancel(
+        frame in proptest::collection::vec(any::<u8>(), 60..200),
+        drawn in proptest::collection::vec(any::<u64>(), 1..16),
+    ) {
+        let sum = |frame: &[u8]| {
+            let words = frame[12..].chunks(2).map(|word| u64::from(word[0]) << 8 | word.get(1).map_or(0, |&low| low.into()));
+            words.sum::<u64>() % 0xffff
+        };
+        let mut after = frame.clone();
+        drawn.iter().for_each(|&drawn| flip(&mut after, drawn));
+        let set = after.iter().zip(&frame).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
+        prop_assert_eq!(set as usize, drawn.len());
+        prop_assert_ne!(sum(&after), sum(&frame));
+    }
+}
+
 #[test]
 fn what_is_lost_depends_on_seed_cable_and_direction() {
     let of = |seed, cable, direction| -> Vec<Fate> {
