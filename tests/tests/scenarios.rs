@@ -131,6 +131,8 @@ scenarios! {
     sim_elasticxl_data_cable_one_way netns_elasticxl_data_cable_one_way "elasticxl/data-cable-one-way";
     sim_elasticxl_data_cable_black_hole netns_elasticxl_data_cable_black_hole "elasticxl/data-cable-black-hole";
     sim_elasticxl_pivot_data_cable_rate netns_elasticxl_pivot_data_cable_rate "elasticxl/pivot-data-cable-rate";
+    sim_elasticxl_sync_corrupt netns_elasticxl_sync_corrupt "elasticxl/sync-corrupt";
+    sim_elasticxl_sync_disorder netns_elasticxl_sync_disorder "elasticxl/sync-disorder";
     sim_elasticxl_sync_cut_short netns_elasticxl_sync_cut_short "elasticxl/sync-cut-short";
     sim_elasticxl_data_cable_corrupt netns_elasticxl_data_cable_corrupt "elasticxl/data-cable-corrupt";
     sim_elasticxl_sync_jitter netns_elasticxl_sync_jitter "elasticxl/sync-jitter";

@@ -12,7 +12,7 @@ const LABS: [(&str, &str); 3] = [
 ];
 
 /// Shipped scenarios: name and text.
-const SCENARIOS: [(&str, &str); 43] = [
+const SCENARIOS: [(&str, &str); 45] = [
     ("elasticxl/data-cable-black-hole", include_str!("../scenarios/elasticxl/data-cable-black-hole.yaml")),
     ("elasticxl/data-cable-corrupt", include_str!("../scenarios/elasticxl/data-cable-corrupt.yaml")),
     ("elasticxl/data-cable-down", include_str!("../scenarios/elasticxl/data-cable-down.yaml")),
@@ -30,7 +30,9 @@ const SCENARIOS: [(&str, &str); 43] = [
     ("elasticxl/scale-out", include_str!("../scenarios/elasticxl/scale-out.yaml")),
     ("elasticxl/steady", include_str!("../scenarios/elasticxl/steady.yaml")),
     ("elasticxl/sync-cable-down", include_str!("../scenarios/elasticxl/sync-cable-down.yaml")),
+    ("elasticxl/sync-corrupt", include_str!("../scenarios/elasticxl/sync-corrupt.yaml")),
     ("elasticxl/sync-cut-short", include_str!("../scenarios/elasticxl/sync-cut-short.yaml")),
+    ("elasticxl/sync-disorder", include_str!("../scenarios/elasticxl/sync-disorder.yaml")),
     ("elasticxl/sync-jitter", include_str!("../scenarios/elasticxl/sync-jitter.yaml")),
     ("elasticxl/sync-lossy", include_str!("../scenarios/elasticxl/sync-lossy.yaml")),
     ("elasticxl/sync-network-down", include_str!("../scenarios/elasticxl/sync-network-down.yaml")),

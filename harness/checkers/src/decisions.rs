@@ -119,6 +119,11 @@ impl Decisions {
         }
         way.said.doubled += u64::from(twice);
         way.said.held_back += u64::from(held_back);
+        if rules.reorder.per_million > 0 {
+            let [passed, held] = way.said.reordered.entry(rules.reorder.per_million).or_default();
+            *passed += 1;
+            *held += u64::from(held_back);
+        }
         let at = received.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
         for _ in 0..=u8::from(twice) {
             let one = Out { index, print: seen, at, gone: now, lost_carrier: false };

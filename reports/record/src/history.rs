@@ -154,6 +154,9 @@ pub struct Decided {
     pub hidden: u64,
     /// To be held back.
     pub held_back: u64,
+    /// By the share of a million that was to be held back: the frames that passed under it, and those that were.
+    #[serde(default)]
+    pub reordered: std::collections::BTreeMap<u32, [u64; 2]>,
     /// Did not come out because there was no carrier.
     pub no_carrier: u64,
     /// Came out so long after their time, ns: the 99th of a hundred, and the last.

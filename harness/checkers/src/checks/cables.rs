@@ -71,6 +71,7 @@ fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -
             judged.flapping(&way.passed, &times);
         } else {
             judged.impaired(&way.passed, &does, &times);
+            judged.reordered(way.reordered(evidence, &does), &way.passed[1], &does);
         }
         judged.mended(&way.passed);
     });
@@ -111,6 +112,7 @@ fn standing(evidence: &Evidence<'_>, number: usize, fault: &CableFault) -> Verdi
             judged.silent(&way.passed);
         } else {
             judged.shares(&way.passed[1], &does);
+            judged.reordered(way.reordered(evidence, &does), &way.passed[1], &does);
             judged.took(&way.passed[1], &does);
         }
     });
@@ -177,7 +179,7 @@ impl Judged {
         }
     }
 
-    /// Lost, doubled, held back.
+    /// Lost, doubled.
     fn shares(&mut self, stands: &Passed, does: &Impairment) {
         let kept = |share: u32| 1.0 - f64::from(share) / MILLION;
         let lost = 1.0 - kept(does.loss) * kept(does.burst) * kept(does.altered) * kept(does.truncated);
@@ -188,12 +190,17 @@ impl Judged {
             self.share("lost", stands.lost, stands.packets + stands.beside + stands.lost, lost, weight);
         }
         self.share("doubled", stands.doubled, stands.packets, f64::from(does.doubled) / MILLION, 1.0);
-        if let (Some(median), 0, 1..) = (stands.median(), does.jitter_us, does.held_back) {
-            let late = median + HELD_BACK_MS as f64 * 0.75;
-            let held = stands.transits.iter().filter(|transit| **transit > late).count();
-            let held = u32::try_from(held).unwrap_or(u32::MAX);
-            self.share("held back", held, stands.packets, f64::from(does.held_back) / MILLION, 1.0);
-        }
+    }
+
+    /// Held back, of all frames that passed under such rules. Stamps of packets alone would tell less: one that was held
+    /// back and one that its sender held up look the same. That taps saw each frame in the place that was decided for it is
+    /// another verdict.
+    fn reordered(&mut self, counted: Option<[u64; 2]>, stands: &Passed, does: &Impairment) {
+        let Some([passed, held]) = counted else { return };
+        let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        // Where nobody was told to hold anything back, none of what passed was.
+        let all = narrow(if passed == 0 { stands.frames } else { passed });
+        self.share("held back", narrow(held), all, f64::from(does.held_back) / MILLION, 1.0);
     }
 
     /// From the node before it to its end: what was asked for, and what the node took.

@@ -15,8 +15,12 @@ type Edit = (&'static str, fn(&mut Decided));
 
 /// A run whose lab impairs cable 0, with what its two ways were to do.
 fn told(edit: impl Fn(&mut Decided)) -> Run {
+    impaired(Kind::Loss(1), edit)
+}
+
+fn impaired(kind: Kind, edit: impl Fn(&mut Decided)) -> Run {
     let mut run = run("maestro/steady", Mutant::None);
-    run.lab.impairments.push(CableFault { node: None, cables: vec![0], kinds: vec![Kind::Loss(1)], for_ms: 0 });
+    run.lab.impairments.push(CableFault { node: None, cables: vec![0], kinds: vec![kind], for_ms: 0 });
     let ledger = run.history.entries.iter().find_map(|entry| match entry.fact {
         Fact::Ledger { cable: 0, put_in_a, put_in_b, .. } => Some([put_in_a, put_in_b]),
         _ => None,
@@ -58,4 +62,25 @@ fn a_cable_that_did_anything_else_makes_a_run_invalid() {
     let fact = Fact::Taken { cable: 0, a_to_b: 1, b_to_a: 0, doubled_a_to_b: 0, doubled_b_to_a: 0 };
     run.history.entries.push(Entry { at: 0, fact });
     assert!(matches!(outcomes(&run.judge()).get(CHECK), Some(Outcome::Invalid(_))));
+}
+
+/// How many frames were held back is counted where it was decided.
+#[test]
+fn the_share_that_was_held_back_is_judged() {
+    let judged = |counts: &[(u32, [u64; 2])]| {
+        let judgement = impaired(Kind::Reorder(5), |said| said.reordered = counts.iter().copied().collect()).judge();
+        let found =
+            judgement.verdicts.iter().find(|verdict| verdict.check == "lab-cable-1").expect("a verdict").clone();
+        (found.outcome, found.value)
+    };
+    let (outcome, value) = judged(&[(50_000, [4_000, 204]), (20_000, [4_000, 0])]);
+    assert_eq!(outcome, Outcome::Pass);
+    assert!(value.contains("204 of 4000 held back"), "{value}");
+    for (what, counts) in [
+        ("too few", &[(50_000, [4_000, 40])][..]),
+        ("another share", &[(20_000, [4_000, 80])]),
+        ("nobody was told", &[]),
+    ] {
+        assert!(matches!(judged(counts).0, Outcome::Fail(_)), "{what}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use scalebed_record::TapId;
+use scalebed_record::{Fact, TapId};
 use scalebed_topologies::fault::Impairment;
 use scalebed_topologies::scenario::CableFault;
 
@@ -60,6 +60,16 @@ impl Way {
     /// Is nothing to get through this way?
     pub(super) const fn is_cut(&self, does: &Impairment) -> bool {
         if self.tap.at_b() { does.cut_to_b } else { does.cut_to_a }
+    }
+
+    /// Frames that passed under rules that hold so many back, and those that were. `None`: none is to be, or it is not known.
+    pub(super) fn reordered(&self, evidence: &Evidence<'_>, does: &Impairment) -> Option<[u64; 2]> {
+        let decided = evidence.input.history.entries.iter().find_map(|entry| match &entry.fact {
+            Fact::Decided(said) if TapId::new(said.cable, said.to_b) == self.tap => Some(said),
+            _ => None,
+        })?;
+        let counts = decided.reordered.get(&does.held_back).copied().unwrap_or_default();
+        (does.held_back > 0).then_some(counts)
     }
 
     /// `mho1>sgm-1-02`.
