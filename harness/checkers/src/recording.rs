@@ -373,9 +373,10 @@ fn latency(evidence: &Evidence<'_>) -> BTreeMap<String, f64> {
 fn notes(evidence: &Evidence<'_>) -> Vec<String> {
     let told = evidence.input.history.entries.iter().filter_map(|entry| match &entry.fact {
         Fact::Note(note) => Some(note.clone()),
-        Fact::Transfer { from, to, bytes, intact, error, .. } => {
+        Fact::Transfer { from, to, ipv6, bytes, intact, error, .. } => {
             let end = error.as_deref().unwrap_or(if *intact { "intact" } else { "altered" });
-            Some(format!("TCP {from} to {to}, {bytes} bytes: {end}"))
+            let family = if *ipv6 { "IPv6" } else { "IPv4" };
+            Some(format!("TCP {from} to {to} over {family}, {bytes} bytes: {end}"))
         }
         _ => None,
     });

@@ -107,6 +107,9 @@ pub enum Fact {
         from: String,
         /// To.
         to: String,
+        /// Over IPv6.
+        #[serde(default)]
+        ipv6: bool,
         /// Bytes asked for.
         bytes: u64,
         /// Did exactly the right bytes arrive?
@@ -177,6 +180,9 @@ pub struct HostRun {
     pub from: String,
     /// The client's name.
     pub to: String,
+    /// Over IPv6.
+    #[serde(default)]
+    pub ipv6: bool,
     /// The server's port.
     pub port: u16,
     /// When the client began.

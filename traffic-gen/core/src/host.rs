@@ -1,12 +1,13 @@
-//! A host of the simulated world: ARP, services that others call, and calls of its own, over a small TCP (`conversation`).
+//! A host of the simulated world: ARP and neighbour discovery, services that others call, and calls of its own, over a small TCP (`conversation`).
 //! It stands where namespaces have a kernel, and shows that a stream comes through whole, never how fast a kernel's would.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use scalebed_engine::{Engine, Frame, Input, Instant, Output, PortIndex};
 use scalebed_frame::build;
+use scalebed_frame::ndp::Ndp;
 use scalebed_frame::view::{ACK, Arp, Network, RST, SYN, Tcp, Transport};
 use scalebed_frame::{Flow, Mac, Protocol, View, checksum};
 
@@ -27,14 +28,21 @@ const REPLY: u16 = 2;
 pub struct HostConfig {
     /// MAC of its port.
     pub mac: Mac,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// The cluster's address on its network.
-    pub gateway: Ipv4Addr,
+    /// At most one of each family.
+    pub stacks: Vec<Stack>,
     /// What whoever connects to a port is told.
     pub serves: BTreeMap<u16, Says>,
     /// Whom it calls.
     pub calls: Vec<Call>,
+}
+
+/// What a host has of one family: both addresses are of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Its address.
+    pub address: IpAddr,
+    /// The cluster's address on its network.
+    pub gateway: IpAddr,
 }
 
 /// A call of a client.
@@ -43,7 +51,7 @@ pub struct Call {
     /// When (not before the gateway is known).
     pub at: Instant,
     /// Whom.
-    pub to: Ipv4Addr,
+    pub to: IpAddr,
     /// At which port.
     pub port: u16,
     /// What it says itself.
@@ -54,7 +62,8 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Host {
     config: HostConfig,
-    gateway: Option<Mac>,
+    /// Of each of the stacks.
+    gateways: Vec<Option<Mac>>,
     ask: Instant,
     /// So many of the calls were begun.
     begun: usize,
@@ -69,8 +78,8 @@ impl Host {
     #[must_use]
     pub fn new(config: HostConfig) -> Self {
         Self {
+            gateways: vec![None; config.stacks.len()],
             config,
-            gateway: None,
             ask: Instant(0),
             begun: 0,
             conversations: BTreeMap::new(),
@@ -90,13 +99,39 @@ impl Host {
     fn flow_of(&self, call: usize) -> Option<Flow> {
         let Call { to, port, .. } = self.config.calls.get(call)?;
         let src_port = CLIENT_PORT + u16::try_from(call).ok()?;
-        let (src, dst) = (self.config.address.into(), (*to).into());
-        Some(Flow { protocol: Protocol::TCP, src, dst, src_port, dst_port: *port })
+        let src = self.config.stacks[self.stack(*to)?].address;
+        Some(Flow { protocol: Protocol::TCP, src, dst: *to, src_port, dst_port: *port })
+    }
+
+    /// Which stack an address is of, by its family.
+    fn stack(&self, address: IpAddr) -> Option<usize> {
+        self.config.stacks.iter().position(|stack| stack.address.is_ipv4() == address.is_ipv4())
+    }
+
+    /// The gateway's MAC on the way to an address.
+    fn gateway(&self, to: IpAddr) -> Option<Mac> {
+        self.gateways[self.stack(to)?]
+    }
+
+    /// Whoever says so has this address.
+    fn learn(&mut self, address: IpAddr, mac: Mac) {
+        let stacks = self.config.stacks.iter().zip(&mut self.gateways);
+        if let Some((_, gateway)) = stacks.into_iter().find(|(stack, _)| stack.gateway == address && !mac.is_group()) {
+            *gateway = Some(mac);
+        }
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.config.stacks.iter().any(|stack| stack.address == address)
+    }
+
+    fn transmit(&mut self, frame: Frame) {
+        self.outputs.push_back(Output::Transmit { port: PortIndex(0), frame });
     }
 
     /// Lets a conversation send what it may.
     fn speak(&mut self, flow: Flow, what: impl FnOnce(&mut Conversation, &mut Here<'_>)) {
-        let Some(gateway) = self.gateway else { return };
+        let Some(gateway) = self.gateway(flow.dst) else { return };
         if let Some(conversation) = self.conversations.get_mut(&flow) {
             let mut here = Here { mac: self.config.mac, gateway, flow, now: self.now, outputs: &mut self.outputs };
             what(conversation, &mut here);
@@ -110,7 +145,7 @@ impl Host {
             && !self.conversations.contains_key(&mine)
             && let Some(says) = self.config.serves.get(&tcp.dst_port)
         {
-            self.conversations.insert(mine, Conversation::new(self.config.address, says.clone(), self.now));
+            self.conversations.insert(mine, Conversation::new(mine.src, says.clone(), self.now));
         }
         self.speak(mine, |conversation, here| conversation.on_tcp(here, tcp, payload));
     }
@@ -120,6 +155,7 @@ impl Host {
         let Some(view) = View::parse(bytes) else { return };
         match view.network {
             Network::Arp(arp) => self.on_arp(&arp),
+            Network::Ip(_) if let Some(ndp) = Ndp::read(bytes, &view) => self.on_ndp(ndp),
             Network::Ip(ip) if view.dst == self.config.mac && checksum::is_valid(bytes, view.l3, &ip) => {
                 if let Transport::Tcp(tcp) = ip.transport {
                     let payload = bytes.get(tcp.payload..ip.end).unwrap_or_default().to_vec();
@@ -131,34 +167,69 @@ impl Host {
     }
 
     fn on_arp(&mut self, arp: &Arp) {
-        if arp.sender_ip == self.config.gateway && !arp.sender_mac.is_group() {
-            self.gateway = Some(arp.sender_mac);
-        }
-        if arp.operation == REQUEST && arp.target_ip == self.config.address {
-            let (sender_mac, sender_ip) = (self.config.mac, self.config.address);
+        self.learn(arp.sender_ip.into(), arp.sender_mac);
+        if arp.operation == REQUEST && self.has(arp.target_ip.into()) {
+            let (sender_mac, sender_ip) = (self.config.mac, arp.target_ip);
             let (target_mac, target_ip) = (arp.sender_mac, arp.sender_ip);
             let reply = Arp { operation: REPLY, sender_mac, sender_ip, target_mac, target_ip };
-            let frame = build::arp(sender_mac, target_mac, reply);
-            self.outputs.push_back(Output::Transmit { port: PortIndex(0), frame });
+            self.transmit(build::arp(sender_mac, target_mac, reply));
         }
         self.on_time();
     }
 
-    fn on_time(&mut self) {
-        if self.gateway.is_none() {
-            if self.now >= self.ask {
-                self.ask = self.now + ASK;
-                let (sender_mac, sender_ip, target_ip) = (self.config.mac, self.config.address, self.config.gateway);
-                let arp = Arp { operation: REQUEST, sender_mac, sender_ip, target_mac: Mac::ZERO, target_ip };
-                let frame = build::arp(sender_mac, Mac::BROADCAST, arp);
-                self.outputs.push_back(Output::Transmit { port: PortIndex(0), frame });
+    fn on_ndp(&mut self, ndp: Ndp) {
+        match ndp {
+            Ndp::Advertisement { target, link, .. } => self.learn(target.into(), link),
+            Ndp::Solicitation { from, target } => {
+                if let Some((address, mac)) = from {
+                    self.learn(address.into(), mac);
+                }
+                if self.has(target.into()) {
+                    let to = from.map(|(address, mac)| (mac, address));
+                    self.transmit(build::advertisement(self.config.mac, target, false, to));
+                }
             }
+        }
+        self.on_time();
+    }
+
+    /// Asks for each gateway that is not known.
+    fn ask(&mut self) {
+        if self.asks().is_none_or(|at| at > self.now) {
             return;
         }
-        while let Some(call) = self.config.calls.get(self.begun).filter(|call| call.at <= self.now) {
-            let says = call.says.clone();
+        self.ask = self.now + ASK;
+        let mac = self.config.mac;
+        let unknown = self.config.stacks.iter().zip(&self.gateways).filter(|(_, gateway)| gateway.is_none());
+        let questions: Vec<Frame> = unknown
+            .filter_map(|(stack, _)| match (stack.address, stack.gateway) {
+                (IpAddr::V4(sender_ip), IpAddr::V4(target_ip)) => {
+                    let target_mac = Mac::ZERO;
+                    let arp = Arp { operation: REQUEST, sender_mac: mac, sender_ip, target_mac, target_ip };
+                    Some(build::arp(mac, Mac::BROADCAST, arp))
+                }
+                (IpAddr::V6(from), IpAddr::V6(target)) => Some(build::solicitation(mac, from, target)),
+                _ => None,
+            })
+            .collect();
+        questions.into_iter().for_each(|question| self.transmit(question));
+    }
+
+    /// When it asks next, if there is anything to ask for.
+    fn asks(&self) -> Option<Instant> {
+        self.gateways.iter().any(Option::is_none).then_some(self.ask)
+    }
+
+    /// The next call, if the way to it is known.
+    fn next_call(&self) -> Option<&Call> {
+        self.config.calls.get(self.begun).filter(|call| self.gateway(call.to).is_some())
+    }
+
+    fn on_time(&mut self) {
+        self.ask();
+        while let Some(says) = self.next_call().filter(|call| call.at <= self.now).map(|call| call.says.clone()) {
             if let Some(flow) = self.flow_of(self.begun) {
-                self.conversations.insert(flow, Conversation::new(self.config.address, says, self.now));
+                self.conversations.insert(flow, Conversation::new(flow.src, says, self.now));
             }
             self.begun += 1;
         }
@@ -169,12 +240,9 @@ impl Host {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if self.gateway.is_none() {
-            return Some(self.ask);
-        }
-        let call = self.config.calls.get(self.begun).map(|call| call.at);
+        let call = self.next_call().map(|call| call.at);
         let all = self.conversations.values().filter_map(|conversation| conversation.deadline(self.now));
-        all.chain(call).min()
+        all.chain(call).chain(self.asks()).min()
     }
 }
 

@@ -3,6 +3,7 @@
 use scalebed_frame::{Kind, Protocol};
 use scalebed_record::history::HostRun;
 use scalebed_record::{Fact, Verdict};
+use scalebed_topologies::lab::{NetworkRole, NodeKind};
 use scalebed_topologies::scenario::{HostTask, Outcome};
 
 use super::{Said, measure};
@@ -39,6 +40,26 @@ impl Checker for Hosts {
     }
 }
 
+/// Families that hosts on both sides have: IPv4, and IPv6 or not.
+pub(super) fn families(evidence: &Evidence<'_>) -> Vec<bool> {
+    let lab = evidence.lab();
+    let has = |role| {
+        lab.role(role).is_some_and(|network| {
+            lab.nodes.iter().any(|node| match &node.kind {
+                NodeKind::Host(host) => host.network == network.id && host.address6.is_some(),
+                _ => false,
+            })
+        })
+    };
+    let both = has(NetworkRole::Inside) && has(NetworkRole::Outside);
+    [false, true].into_iter().filter(|ipv6| !ipv6 || both).collect()
+}
+
+/// Its name.
+pub(super) const fn family(ipv6: bool) -> &'static str {
+    if ipv6 { "IPv6" } else { "IPv4" }
+}
+
 fn of_task(evidence: &Evidence<'_>, task: HostTask, times: &[(&Happening, u64)]) -> Verdict {
     let runs: Vec<&HostRun> = evidence
         .input
@@ -58,14 +79,18 @@ fn of_task(evidence: &Evidence<'_>, task: HostTask, times: &[(&Happening, u64)])
             let how = run.error.as_deref().unwrap_or("other bytes came");
             let (began, ended) = (evidence.ms(run.began), evidence.ms(run.ended));
             wrong.push(format!(
-                "{} to {} from {began:.0} ms, last byte at {ended:.0} ms, {} bytes: {how}",
-                run.from, run.to, run.bytes
+                "{} to {} ({}) from {began:.0} ms, last byte at {ended:.0} ms, {} bytes: {how}",
+                run.from,
+                run.to,
+                family(run.ipv6),
+                run.bytes
             ));
         }
     }
     let whose = if evidence.input.world == "sim" { "the simulation's small TCP" } else { "the kernel's TCP" };
     let value = format!("{}; {whose}", words(evidence, task, &runs, lost));
-    let none = runs.is_empty().then(|| "no host did it".to_owned());
+    let missing = families(evidence).into_iter().find(|ipv6| runs.iter().all(|run| run.ipv6 != *ipv6));
+    let none = missing.map(|ipv6| format!("no host did it over {}", family(ipv6)));
     let limit = match task {
         HostTask::Requests => "every byte of each, but of those that an event may cost",
         HostTask::Download | HostTask::Session => "every byte",
@@ -94,23 +119,27 @@ fn words(evidence: &Evidence<'_>, task: HostTask, runs: &[&HostRun], lost: u32) 
                 runs.len()
             )
         }
-        (HostTask::Download | HostTask::Session, [run, ..]) => {
-            let carriers = carriers(evidence, run.port).join(", then ");
-            format!("{} bytes, longest silence {:.0} ms, carried by {carriers}", run.bytes, ms(run.gap))
+        (HostTask::Download | HostTask::Session, _) => {
+            let each = runs.iter().map(|run| {
+                let carriers = carriers(evidence, run).join(", then ");
+                let (family, gap) = (family(run.ipv6), ms(run.gap));
+                format!("{} bytes over {family}, longest silence {gap:.0} ms, carried by {carriers}", run.bytes)
+            });
+            each.collect::<Vec<_>>().join("; ")
         }
-        (HostTask::Download | HostTask::Session, []) => "none".to_owned(),
     }
 }
 
-/// The members that sent packets of a server's port on, one after the other.
-fn carriers(evidence: &Evidence<'_>, port: u16) -> Vec<String> {
+/// The members that sent packets of a conversation on, by its port and family, one after the other.
+fn carriers(evidence: &Evidence<'_>, run: &HostRun) -> Vec<String> {
     let mut carriers: Vec<u8> = Vec::new();
     for seen in evidence.observations() {
         let Some(flow) = seen.flow.filter(|flow| flow.protocol == Protocol::TCP) else { continue };
         let data = seen.shim.is_none_or(|shim| shim.kind == Kind::Data);
         if let Role::Member(member) = evidence.places.at(seen.tap).from
             && data
-            && [flow.src_port, flow.dst_port].contains(&port)
+            && [flow.src_port, flow.dst_port].contains(&run.port)
+            && flow.src.is_ipv6() == run.ipv6
             && carriers.last() != Some(&member)
         {
             carriers.push(member);

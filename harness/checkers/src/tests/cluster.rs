@@ -164,9 +164,11 @@ impl Cluster {
         let note = |at, fact| Entry { at, fact };
         history.entries.push(note(START - 1, Fact::Schedule(schedule)));
         if self.scenario.kernel_transfers {
-            let (from, to) = ("outside-1".to_owned(), "inside-1".to_owned());
-            let fact = Fact::Transfer { from, to, bytes: 1_000_000, intact: true, took: MS, error: None };
-            history.entries.push(note(START, fact));
+            for ipv6 in [false, true] {
+                let (from, to) = ("outside-1".to_owned(), "inside-1".to_owned());
+                let fact = Fact::Transfer { from, to, ipv6, bytes: 1_000_000, intact: true, took: MS, error: None };
+                history.entries.push(note(START, fact));
+            }
         }
         history.entries.push(note(end, Fact::Generator(report)));
         history.entries.push(note(end, Fact::TapDrops { frames: 0 }));

@@ -2,6 +2,7 @@
 //! what both worlds do alike; `threads` is the kernel's TCP, the simulated world has a small one of its own.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use scalebed_engine::Instant;
@@ -9,8 +10,6 @@ use scalebed_record::Fact;
 use scalebed_record::history::HostRun;
 use scalebed_topologies::scenario::HostTask;
 use scalebed_traffic::host::{Call, Fetched, LINE, Pace, Says};
-
-use super::transfer::End;
 
 pub(super) mod threads;
 
@@ -34,7 +33,7 @@ pub(super) const LATE: Duration = Duration::from_secs(5);
 /// What hosts do, and when, ns of the world's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPlan {
-    /// What.
+    /// What: each over every family that the hosts have.
     pub tasks: Vec<HostTask>,
     /// They begin.
     pub from: u64,
@@ -48,6 +47,8 @@ pub(super) struct Planned {
     pub(super) task: HostTask,
     /// When it begins, ns.
     pub(super) at: u64,
+    /// The server's address.
+    pub(super) to: IpAddr,
     pub(super) port: u16,
     pub(super) says: Says,
     /// So much it must hear.
@@ -78,40 +79,35 @@ impl HostPlan {
         all.into_iter().filter(|(task, ..)| self.has(*task)).map(|(_, port, says)| (port, says)).collect()
     }
 
-    /// What the client begins, in order of time.
-    pub(super) fn calls(&self) -> Vec<Planned> {
-        let (at, mut all) = (self.from, Vec::new());
+    /// What the client begins at these addresses of the server, in order of time.
+    pub(super) fn calls(&self, server: &[IpAddr]) -> Vec<Planned> {
+        let mut all = Vec::new();
+        let mut add = |task, at, port, says: &Says, bytes| {
+            let call = |&to: &IpAddr| Planned { task, at, to, port, says: says.clone(), bytes };
+            all.extend(server.iter().map(call));
+        };
         if self.has(HostTask::Download) {
-            let (task, says, bytes) = (HostTask::Download, Says::Nothing, self.download());
-            all.push(Planned { task, at, port: DOWNLOAD, says, bytes });
+            add(HostTask::Download, self.from, DOWNLOAD, &Says::Nothing, self.download());
         }
         if self.has(HostTask::Session) {
             let last = self.until.saturating_sub(nanos(LAST_LINE)).max(self.from + 1);
             let says = Says::Lines(vec![Instant(self.from), Instant(last)]);
-            all.push(Planned { task: HostTask::Session, at, port: SESSION, says, bytes: 2 * LINE });
+            add(HostTask::Session, self.from, SESSION, &says, 2 * LINE);
         }
         if self.has(HostTask::Requests) {
             let count = u64::try_from(self.length().as_nanos() / REQUEST_EVERY.as_nanos()).unwrap_or(1);
-            all.extend((0..count.max(1)).map(|index| Planned {
-                task: HostTask::Requests,
-                at: self.from + index * nanos(REQUEST_EVERY),
-                port: REQUESTS,
-                says: Says::Nothing,
-                bytes: ANSWER,
-            }));
+            for index in 0..count.max(1) {
+                add(HostTask::Requests, self.from + index * nanos(REQUEST_EVERY), REQUESTS, &Says::Nothing, ANSWER);
+            }
         }
         all
     }
 
     /// As the simulated world's client is told.
-    pub(super) fn sim_calls(&self, server: &End) -> Vec<Call> {
-        let call = |planned: Planned| Call {
-            at: Instant(planned.at),
-            to: server.host.address,
-            port: planned.port,
-            says: planned.says,
-        };
-        self.calls().into_iter().map(call).collect()
+    pub(super) fn sim_calls(&self, server: &[IpAddr]) -> Vec<Call> {
+        let call =
+            |planned: Planned| Call { at: Instant(planned.at), to: planned.to, port: planned.port, says: planned.says };
+        self.calls(server).into_iter().map(call).collect()
     }
 }
 
@@ -130,6 +126,7 @@ pub(super) fn fact(planned: &Planned, [server, client]: &[String; 2], heard: Opt
         task: planned.task.word().to_owned(),
         from: server.clone(),
         to: client.clone(),
+        ipv6: planned.to.is_ipv6(),
         port: planned.port,
         began: heard.map_or(planned.at, |heard| heard.began.0),
         ended: heard.map_or(planned.at, |heard| heard.last.0),

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use scalebed_record::{Entry, Fact, TapId};
 use scalebed_topologies::Lab;
 use scalebed_topologies::lab::{End, NodeKind, PortRole};
 use scalebed_traffic::Generator;
-use scalebed_traffic::host::{Call, Host, HostConfig, Says};
+use scalebed_traffic::host::{Call, Fetched, Host, HostConfig, Says, Stack};
 
 use super::{Collector, Done, Evidence, HostPlan, Told, Woken, World, hosts, transfer};
 use crate::exit::{self, Failure};
@@ -41,8 +42,8 @@ pub struct Sim {
     /// What cables that are watched were to do.
     decisions: Rc<RefCell<Decisions>>,
     generator: Option<(NodeIndex, Rc<RefCell<Generator>>)>,
-    /// What the hosts do, their names, and the client.
-    hosts: Option<(HostPlan, [String; 2], Rc<RefCell<Host>>)>,
+    /// What the hosts do, which ones, and the client.
+    hosts: Option<(HostPlan, [transfer::End; 2], Rc<RefCell<Host>>)>,
     wrap: Wrap,
     port_down: Duration,
     /// When the generator stands still, from and to: ns after the schedule's start, later made the run's clock.
@@ -144,8 +145,10 @@ impl Sim {
             let (Some(port), Some(network)) = (port, self.lab.network(end.host.network)) else {
                 return Err(Failure::new(exit::BUG, format!("{} is on no network", end.name)));
             };
-            let (mac, address, gateway) = (port.mac, end.host.address, network.cluster_ip);
-            let host = Rc::new(RefCell::new(Host::new(HostConfig { mac, address, gateway, serves, calls })));
+            let stack = |address: IpAddr| Some(Stack { address, gateway: network.cluster_ip_like(address)? });
+            let stacks = end.host.addresses().filter_map(stack);
+            let config = HostConfig { mac: port.mac, stacks: stacks.collect(), serves, calls };
+            let host = Rc::new(RefCell::new(Host::new(config)));
             self.fabric.restart(NodeIndex(end.node), Box::new(Shared(Rc::clone(&host))));
             hosts.push(host);
         }
@@ -285,51 +288,43 @@ impl World for Sim {
     }
 
     fn transfer(&mut self) -> Result<Vec<Fact>, Failure> {
-        let Some([server, client]) = transfer::ends(&self.lab) else { return Ok(vec![transfer::no_hosts()]) };
+        let Some(ends) = transfer::ends(&self.lab) else { return Ok(vec![transfer::no_hosts()]) };
         let serves = BTreeMap::from([(transfer::PORT, Says::Content { bytes: transfer::BYTES, pace: None })]);
-        let (at, to, port) = (self.fabric.now(), server.host.address, transfer::PORT);
-        let fetching = self.run_hosts([&server, &client], serves, vec![Call { at, to, port, says: Says::Nothing }])?;
-        let began = self.fabric.now();
-        let limit = began + transfer::LIMIT;
-        let fetched = || fetching.borrow().fetched(0);
-        while self.fabric.now() < limit && !fetched().is_some_and(|fetched| fetched.complete) {
+        let (at, addresses) = (self.fabric.now(), transfer::addresses(&ends));
+        let call = |&to: &IpAddr| Call { at, to, port: transfer::PORT, says: Says::Nothing };
+        let fetching = self.run_hosts([&ends[0], &ends[1]], serves, addresses.iter().map(call).collect())?;
+        let limit = at + transfer::LIMIT;
+        let fetched = || (0..addresses.len()).map(|call| fetching.borrow().fetched(call));
+        while self.fabric.now() < limit && !fetched().all(|one| one.is_some_and(|one| one.complete)) {
             let slice = self.fabric.now() + SLICE;
             self.fabric.run_until(slice);
         }
-        let (bytes, intact) = fetched().map_or((0, false), |fetched| (fetched.bytes, fetched.intact));
-        let error = fetched().is_none_or(|fetched| !fetched.complete);
-        let reset = fetched().is_some_and(|fetched| fetched.reset);
-        let error = error.then_some(if reset { "it was reset" } else { "it stands still" });
         let note = "transfers between hosts used the simulation's small TCP, not a kernel's".to_owned();
-        let transfer = Fact::Transfer {
-            from: server.name,
-            to: client.name,
-            bytes,
-            intact: intact && bytes == transfer::BYTES,
-            took: self.fabric.now().since(began).as_nanos().try_into().unwrap_or(u64::MAX),
-            error: error.map(str::to_owned),
-        };
-        Ok(vec![Fact::Note(note), transfer])
+        let transfers = addresses.iter().zip(fetched()).map(|(to, fetched)| transferred(&ends, *to, at, fetched));
+        Ok(std::iter::once(Fact::Note(note)).chain(transfers).collect())
     }
 
     fn begin_hosts(&mut self, plan: &HostPlan) -> Result<(), Failure> {
         let ends = transfer::ends(&self.lab);
-        let [server, client] = ends.ok_or_else(|| Failure::new(exit::BUG, "the lab has no host on a side"))?;
-        let calling = self.run_hosts([&server, &client], plan.serves(), plan.sim_calls(&server))?;
-        self.hosts = Some((plan.clone(), [server.name, client.name], calling));
+        let ends = ends.ok_or_else(|| Failure::new(exit::BUG, "the lab has no host on a side"))?;
+        let calls = plan.sim_calls(&transfer::addresses(&ends));
+        let calling = self.run_hosts([&ends[0], &ends[1]], plan.serves(), calls)?;
+        self.hosts = Some((plan.clone(), ends, calling));
         Ok(())
     }
 
     fn end_hosts(&mut self) -> Result<Vec<Fact>, Failure> {
-        let Some((plan, names, calling)) = self.hosts.take() else { return Ok(Vec::new()) };
-        let calls = plan.calls().len();
-        let done = || (0..calls).all(|call| calling.borrow().fetched(call).is_some_and(|fetched| fetched.complete));
+        let Some((plan, ends, calling)) = self.hosts.take() else { return Ok(Vec::new()) };
+        let calls = plan.calls(&transfer::addresses(&ends));
+        let names = ends.map(|end| end.name);
+        let done =
+            || (0..calls.len()).all(|call| calling.borrow().fetched(call).is_some_and(|fetched| fetched.complete));
         while self.fabric.now() < Instant(plan.until) + hosts::LATE && !done() {
             let slice = self.fabric.now() + SLICE;
             self.fabric.run_until(slice);
         }
         let host = calling.borrow();
-        let told = plan.calls().into_iter().enumerate();
+        let told = calls.into_iter().enumerate();
         let mut facts: Vec<Fact> =
             told.map(|(call, planned)| hosts::fact(&planned, &names, host.fetched(call))).collect();
         facts.push(Fact::Note("hosts used the simulation's small TCP, not a kernel's".to_owned()));
@@ -380,6 +375,25 @@ impl World for Sim {
 
     fn teardown(&mut self) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+/// What came of a transfer that was begun `at`.
+fn transferred([server, client]: &[transfer::End; 2], to: IpAddr, at: Instant, fetched: Option<Fetched>) -> Fact {
+    let (bytes, intact) = fetched.map_or((0, false), |fetched| (fetched.bytes, fetched.intact));
+    let error = match fetched {
+        Some(fetched) if fetched.reset => Some("it was reset"),
+        Some(fetched) if fetched.complete => None,
+        _ => Some("it stands still"),
+    };
+    Fact::Transfer {
+        from: server.name.clone(),
+        to: client.name.clone(),
+        ipv6: to.is_ipv6(),
+        bytes,
+        intact: intact && bytes == transfer::BYTES,
+        took: fetched.map_or(0, |fetched| fetched.last.since(at).as_nanos().try_into().unwrap_or(u64::MAX)),
+        error: error.map(str::to_owned),
     }
 }
 

@@ -50,13 +50,27 @@ pub fn no_hosts() -> Fact {
     Fact::Note("transfers between hosts were not run: the lab has no host on a side".to_owned())
 }
 
-/// The transfer.
+/// The server's addresses of the families that both have, IPv4 first.
+pub fn addresses([server, client]: &[End; 2]) -> Vec<IpAddr> {
+    let both = |address: &IpAddr| client.host.addresses().any(|other| other.is_ipv4() == address.is_ipv4());
+    server.host.addresses().filter(both).collect()
+}
+
+/// The transfers: one over each family.
 ///
 /// # Errors
 /// A host's namespace could not be entered.
 pub fn run(lab: &Lab, sandbox: &Sandbox, namespaces: &Namespaces) -> Result<Vec<Fact>, Failure> {
-    let Some([server, client]) = ends(lab) else { return Ok(vec![no_hosts()]) };
-    let address = server.host.address;
+    let Some(ends) = ends(lab) else { return Ok(vec![no_hosts()]) };
+    addresses(&ends).into_iter().map(|address| over(address, &ends, sandbox, namespaces)).collect()
+}
+
+fn over(
+    address: IpAddr,
+    [server, client]: &[End; 2],
+    sandbox: &Sandbox,
+    namespaces: &Namespaces,
+) -> Result<Fact, Failure> {
     let listener = sandbox
         .run_in(namespaces[&server.node], move || TcpListener::bind((address, PORT)))
         .map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", server.name)))?
@@ -69,7 +83,7 @@ pub fn run(lab: &Lab, sandbox: &Sandbox, namespaces: &Namespaces) -> Result<Vec<
         outcome
     });
     let began = Instant::now();
-    let to = SocketAddr::new(IpAddr::V4(address), PORT);
+    let to = SocketAddr::new(address, PORT);
     let got = sandbox
         .run_in(namespaces[&client.node], move || fetch(to))
         .map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", client.name)))?;
@@ -79,14 +93,15 @@ pub fn run(lab: &Lab, sandbox: &Sandbox, namespaces: &Namespaces) -> Result<Vec<
         Err(_) => Err(std::io::Error::other("nobody came")),
     };
     let error = got.as_ref().err().map(ToString::to_string).or(served.err().map(|error| format!("server: {error}")));
-    Ok(vec![Fact::Transfer {
-        from: server.name,
-        to: client.name,
+    Ok(Fact::Transfer {
+        from: server.name.clone(),
+        to: client.name.clone(),
+        ipv6: address.is_ipv6(),
         bytes: BYTES,
         intact: got.is_ok_and(|bytes| bytes == content()),
         took,
         error,
-    }])
+    })
 }
 
 fn content() -> Vec<u8> {

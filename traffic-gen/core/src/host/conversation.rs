@@ -2,7 +2,7 @@
 //! timer of 200 ms that doubles. What it says is a function of time and of what it heard, so that nothing is stored.
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use scalebed_engine::{Instant, Output, PortIndex};
@@ -10,8 +10,8 @@ use scalebed_frame::build::{self, Envelope, TcpFields};
 use scalebed_frame::view::{ACK, FIN, RST, SYN, Tcp};
 use scalebed_frame::{Flow, Mac};
 
-/// Payload of a full segment, bytes: what an MTU of 1500 holds.
-const SEGMENT: u64 = 1_460;
+/// Payload of a full segment, bytes: what an MTU of 1500 holds of either family.
+const SEGMENT: u64 = 1_440;
 /// Bytes on their way at most.
 const WINDOW: u64 = 60_000;
 /// First timeout; doubles up to 16 times as long.
@@ -98,7 +98,7 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// One of which nothing was said yet.
-    pub(super) fn new(address: Ipv4Addr, says: Says, now: Instant) -> Self {
+    pub(super) fn new(address: IpAddr, says: Says, now: Instant) -> Self {
         let fetched = Fetched {
             bytes: 0,
             intact: true,
@@ -111,7 +111,7 @@ impl Conversation {
         Self {
             says,
             // Of no use to an attacker here: any number will do.
-            isn: u32::from(address).wrapping_mul(2_654_435_761),
+            isn: number(address).wrapping_mul(2_654_435_761),
             sent: (0, 0),
             expected: 0,
             peer_isn: 0,
@@ -262,6 +262,14 @@ impl Conversation {
         let envelope = Envelope { src: here.mac, dst: here.gateway, ttl: 64, identification: 0 };
         let frame = build::tcp(envelope, here.flow, fields, payload);
         here.outputs.push_back(Output::Transmit { port: PortIndex(0), frame });
+    }
+}
+
+/// Of an address, the last four bytes.
+const fn number(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => address.to_bits(),
+        IpAddr::V6(address) => (address.to_bits() & 0xffff_ffff) as u32,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two hosts on one cable, each the other's gateway.
 
 use std::cell::RefCell;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use scalebed_fabric::{Fabric, Rules, Settings};
@@ -10,6 +11,8 @@ use super::*;
 const BYTES: u64 = 300_000;
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 10);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 1, 20);
+const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 0x10);
+const CLIENT6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 0x20);
 const BULK: u16 = 5_001;
 const PACED: u16 = 5_002;
 const ECHO: u16 = 5_004;
@@ -26,7 +29,17 @@ impl Engine for Shared {
 }
 
 fn call(at_ms: u64, port: u16, says: Says) -> Call {
-    Call { at: Instant::from_millis(at_ms), to: SERVER, port, says }
+    Call { at: Instant::from_millis(at_ms), to: SERVER.into(), port, says }
+}
+
+/// The same over IPv6.
+fn call6(call: Call) -> Call {
+    Call { to: SERVER6.into(), ..call }
+}
+
+/// Each is the other's gateway.
+fn stacks(addresses: [IpAddr; 2], gateways: [IpAddr; 2]) -> Vec<Stack> {
+    addresses.into_iter().zip(gateways).map(|(address, gateway)| Stack { address, gateway }).collect()
 }
 
 /// What came of calls by then.
@@ -39,8 +52,9 @@ fn fetch(settings: Settings, calls: Vec<Call>, until_ms: u64) -> Vec<Option<Fetc
         (ECHO, Says::Echo),
     ]);
     let all = 0..calls.len();
-    let server = HostConfig { mac: Mac::host(1), address: SERVER, gateway: CLIENT, serves, calls: Vec::new() };
-    let client = HostConfig { mac: Mac::host(2), address: CLIENT, gateway: SERVER, serves: BTreeMap::new(), calls };
+    let (here, there) = ([SERVER.into(), SERVER6.into()], [CLIENT.into(), CLIENT6.into()]);
+    let server = HostConfig { mac: Mac::host(1), stacks: stacks(here, there), serves, calls: Vec::new() };
+    let client = HostConfig { mac: Mac::host(2), stacks: stacks(there, here), serves: BTreeMap::new(), calls };
     let client = Rc::new(RefCell::new(Host::new(client)));
     let nodes = [
         fabric.add("server", Box::new(Host::new(server)), 1),
@@ -60,12 +74,14 @@ fn whole(fetched: Option<Fetched>, bytes: u64) -> Fetched {
 
 #[test]
 fn a_stream_comes_whole_and_in_order() {
-    let bulk = || vec![call(0, BULK, Says::Nothing)];
-    whole(fetch(Settings::default(), bulk(), 200)[0], BYTES);
-    // Lost segments are sent again until all are there.
+    let bulk = || vec![call(0, BULK, Says::Nothing), call6(call(0, BULK, Says::Nothing))];
     let lossy = Settings::both_ways(Rules::loss(20_000));
-    whole(fetch(lossy, bulk(), 60_000)[0], BYTES);
-    assert_eq!(fetch(Settings::both_ways(Rules::cut()), bulk(), 1_000)[0], None, "it never finds its gateway");
+    for family in 0..2 {
+        whole(fetch(Settings::default(), bulk(), 200)[family], BYTES);
+        // Lost segments are sent again until all are there.
+        whole(fetch(lossy, bulk(), 60_000)[family], BYTES);
+        assert_eq!(fetch(Settings::both_ways(Rules::cut()), bulk(), 1_000)[family], None, "it never finds its gateway");
+    }
 }
 
 #[test]
@@ -73,6 +89,7 @@ fn calls_at_a_pace_of_lines_and_many_at_once() {
     let lines = Says::Lines(vec![Instant::from_millis(20), Instant::from_millis(900)]);
     let mut calls = vec![call(0, PACED, Says::Nothing), call(10, ECHO, lines)];
     calls.extend((0..20).map(|index| call(50 + index, BULK, Says::Nothing)));
+    calls[2..].iter_mut().step_by(2).for_each(|call| *call = call6(call.clone()));
     calls.push(call(5_000, BULK, Says::Nothing));
     let all = fetch(Settings::both_ways(Rules::loss(5_000)), calls, 4_000);
     let paced = whole(all[0], 50_000);
@@ -92,7 +109,7 @@ fn a_byte_out_of_place_shows() {
     let flow = Flow { protocol: Protocol::TCP, src: CLIENT.into(), dst: SERVER.into(), src_port: 1, dst_port: BULK };
     let (mac, gateway, now) = (Mac::host(1), Mac::host(2), Instant(0));
     let mut here = Here { mac, gateway, flow, now, outputs: &mut outputs };
-    let mut client = Conversation::new(CLIENT, Says::Nothing, now);
+    let mut client = Conversation::new(CLIENT.into(), Says::Nothing, now);
     let tcp = |sequence, flags| Tcp {
         src_port: BULK,
         dst_port: 1,

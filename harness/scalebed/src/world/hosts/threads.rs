@@ -3,7 +3,7 @@
 //! stop.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use scalebed_traffic::host::{Fetched, LINE, Says, content};
 
 use super::{HostPlan, LATE, Planned, fact};
 use crate::exit::{self, Failure};
-use crate::world::transfer::End;
+use crate::world::transfer::{self, End};
 
 /// How often a thread looks whether it should stop.
 const TICK: Duration = Duration::from_millis(100);
@@ -47,26 +47,25 @@ impl HostThreads {
     pub(in crate::world) fn start(
         sandbox: &Sandbox,
         [server_ns, client_ns]: [NsId; 2],
-        [server, client]: [End; 2],
+        ends: [End; 2],
         plan: &HostPlan,
     ) -> Result<Self, Failure> {
         let entered = |name: &str, error: &dyn std::fmt::Display| Failure::new(exit::BUG, format!("{name}: {error}"));
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
-        for (port, says) in plan.serves() {
-            let (address, stop) = (server.host.address, Arc::clone(&stop));
+        let addresses = transfer::addresses(&ends);
+        let [server, client] = ends;
+        let services = plan.serves().into_iter();
+        let everywhere = services.flat_map(|service| addresses.iter().map(move |address| (*address, service.clone())));
+        for (address, (port, says)) in everywhere {
+            let stop = Arc::clone(&stop);
             let thread = sandbox.run_in(server_ns, move || serve(address, port, says, stop));
             let thread = thread.map_err(|error| entered(&server.name, &error))?;
             threads.push(thread.map_err(|error| entered(&server.name, &error))?);
         }
-        let calls = plan.calls();
+        let calls = plan.calls(&addresses);
         let outcomes: Outcomes = Arc::new(Mutex::new(vec![None; calls.len()]));
-        let calling = Calling {
-            to: server.host.address,
-            calls: calls.clone(),
-            outcomes: Arc::clone(&outcomes),
-            stop: Arc::clone(&stop),
-        };
+        let calling = Calling { calls: calls.clone(), outcomes: Arc::clone(&outcomes), stop: Arc::clone(&stop) };
         let thread = sandbox.run_in(client_ns, move || std::thread::spawn(move || calling.run()));
         threads.push(thread.map_err(|error| entered(&client.name, &error))?);
         Ok(Self { names: [server.name, client.name], calls, until: plan.until, outcomes, stop, threads })
@@ -110,7 +109,7 @@ impl Drop for HostThreads {
     }
 }
 
-fn serve(address: Ipv4Addr, port: u16, says: Says, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
+fn serve(address: IpAddr, port: u16, says: Says, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     let listener = TcpListener::bind((address, port))?;
     listener.set_nonblocking(true)?;
     Ok(std::thread::spawn(move || {
@@ -165,7 +164,6 @@ fn answer(mut stream: TcpStream, says: &Says, stop: &AtomicBool) -> io::Result<(
 
 /// The client's side: begins each conversation at its time.
 struct Calling {
-    to: Ipv4Addr,
     calls: Vec<Planned>,
     outcomes: Outcomes,
     stop: Arc<AtomicBool>,
@@ -178,7 +176,7 @@ impl Calling {
             if !wait_until(planned.at, &self.stop) {
                 break;
             }
-            let to = SocketAddr::new(IpAddr::V4(self.to), planned.port);
+            let to = SocketAddr::new(planned.to, planned.port);
             let (says, stop, outcomes) = (planned.says.clone(), Arc::clone(&self.stop), Arc::clone(&self.outcomes));
             threads.push(std::thread::spawn(move || {
                 let mut heard = nothing_yet();
