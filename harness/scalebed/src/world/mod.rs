@@ -197,14 +197,16 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// The member that sent the newest packet of the hosts' long conversations. One that is corrected or handed over was
-    /// sent by somebody else.
+    /// The member that sent the newest packet of the hosts' long conversations over IPv4: those over IPv6 may be another's,
+    /// and which of the two was last is chance. One that is corrected or handed over was sent by somebody else.
     fn hosts_owner(&self, lab: &Lab) -> Option<usize> {
         self.observations.iter().rev().find_map(|seen| {
             let flow = seen
                 .flow
                 .filter(|flow| hosts::LONG.iter().any(|port| [flow.src_port, flow.dst_port].contains(port)))?;
-            let sent = flow.protocol == Protocol::TCP && seen.shim.is_none_or(|shim| shim.kind == Kind::Data);
+            let sent = flow.protocol == Protocol::TCP
+                && flow.src.is_ipv4()
+                && seen.shim.is_none_or(|shim| shim.kind == Kind::Data);
             // A tap sits where frames arrive; who sent them is at the other end.
             let node = usize::from(lab.cables.get(usize::from(seen.tap.cable()))?.end(!seen.tap.at_b()).node);
             (sent && matches!(lab.nodes.get(node)?.kind, NodeKind::Member(_))).then_some(node)
