@@ -14,6 +14,7 @@ mod forwarding;
 mod hosts;
 mod ledger;
 mod loss;
+mod machine;
 pub(crate) mod matrices;
 pub(crate) mod nat;
 mod policy;
@@ -25,6 +26,7 @@ mod transfers;
 pub(crate) use convergence::measure;
 pub(crate) use distribution::{corrections, spread};
 pub(crate) use fence::is_control;
+pub(crate) use machine::excuse;
 
 /// A verdict shows at most so many pieces of evidence.
 pub const SHOWN: usize = 20;

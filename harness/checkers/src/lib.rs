@@ -84,7 +84,8 @@ pub fn judge(input: &Input<'_>) -> Judgement {
         let record = Record { verdicts: vec![verdict.clone()], ..recording::empty(input) };
         return Judgement { verdicts: vec![verdict], record };
     };
-    let verdicts: Vec<Verdict> = checks::all().iter().flat_map(|checker| checker.check(&evidence)).collect();
+    let mut verdicts: Vec<Verdict> = checks::all().iter().flat_map(|checker| checker.check(&evidence)).collect();
+    checks::excuse(&evidence, &mut verdicts);
     let record = Record { verdicts: verdicts.clone(), ..recording::record(&evidence) };
     Judgement { verdicts, record }
 }

@@ -1,9 +1,9 @@
 //! What is made of a tester that stood still.
 
-use scalebed_record::{Entry, Fact};
+use scalebed_record::{Entry, Fact, Outcome};
 
-use super::cluster::{GAP, Mutant, Run, run};
-use super::{EVENT, invalid, passes};
+use super::cluster::{GAP, Mutant, Run, START, run};
+use super::{EVENT, caught, extra, invalid, outcomes, passes};
 use crate::evidence::MS;
 
 #[test]
@@ -36,4 +36,38 @@ fn what_a_generator_skipped_is_neither_lost_nor_repaired() {
     // Before the event: nothing.
     assert!(row(&silent(0, 0)).full_ms.unwrap() <= 360.0);
     passes(&silent(1_000, 200));
+}
+
+/// A takeover that nobody predicted is the machine's if nodes had stood still for long enough, and the cluster's if not.
+#[test]
+fn a_takeover_that_the_machine_made_is_no_fail() {
+    let with = |mutant: Mutant, stalls: &[(&str, u64, u64)]| {
+        let mut run = run("maestro/steady", mutant);
+        let at = START + 8_500 * MS;
+        for mho in run.lab.orchestrators() {
+            extra(&mut run, mho.into(), at, |accepted, digest, _| {
+                accepted.counter += 1;
+                *digest += 1;
+            });
+        }
+        let stall = |(who, before, late): &(&str, u64, u64)| {
+            let fact = Fact::Stall { who: (*who).to_owned(), late: late * MS };
+            Entry { at: at - before * MS, fact }
+        };
+        run.history.entries.extend(stalls.iter().map(stall));
+        run.judge()
+    };
+    let starved = [("sgm-1-01", 300, 30), ("sgm-1-02", 200, 40), ("mho1", 100, 35)];
+    let judgement = with(Mutant::None, &starved);
+    let outcomes = outcomes(&judgement);
+    for check in ["generations", "l09-quiet-tail"] {
+        let Some(Outcome::Invalid(reason)) = outcomes.get(check) else { panic!("{check}: {:?}", outcomes[check]) };
+        assert!(reason.contains("3 times in 500 ms, 105 ms in all, 40 ms at once; else it would fail: "), "{reason}");
+    }
+    // Too short, too long ago, or the generator, which nodes don't wait for.
+    for others in [&starved[..2], &[("sgm-1-01", 600, 200)], &[("generator", 100, 200)]] {
+        caught(&with(Mutant::None, others), "generations");
+    }
+    // What must hold whatever happens is not excused.
+    caught(&with(Mutant::AsymmetricHash, &starved), "symmetry-l2");
 }
