@@ -25,6 +25,13 @@ pub struct Loss {
     pub excuse: Option<usize>,
 }
 
+impl Loss {
+    /// Which packet: flow, side, sequence.
+    pub const fn packet(&self) -> (usize, usize, u32) {
+        (self.flow, self.side, self.sequence)
+    }
+}
+
 /// All losses, flow by flow, and how many more there were on cables that the lab itself impairs.
 pub fn losses(evidence: &Evidence<'_>) -> (Vec<Loss>, u64) {
     let mut losses = Vec::new();

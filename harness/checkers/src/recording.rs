@@ -134,10 +134,9 @@ fn throughput(evidence: &Evidence<'_>) -> Throughput {
         members: names.map(|member| (member.to_string(), vec![0; bins])).collect(),
         lost: vec![0; bins],
     };
-    for journey in &evidence.journeys {
-        if journey.offered == 0 {
-            continue;
-        }
+    // What the policy denies is to be lost.
+    let all = evidence.flows().flat_map(|(flow, _)| (0..2).flat_map(move |side| evidence.journeys(flow, side)));
+    for journey in all.filter(|journey| journey.offered != 0) {
         if let Some(bin) = bin(journey.offered) {
             shown.offered[bin] += 1;
             shown.lost[bin] += u32::from(journey.lost());
@@ -318,6 +317,8 @@ fn shares(evidence: &Evidence<'_>) -> Shares {
     Shares {
         corrected_forward: share(corrected[0], packets[0]),
         corrected_return: share(corrected[1], packets[1]),
+        corrected_return4: counted.ipv4.corrected_return(),
+        corrected_return6: counted.ipv6.corrected_return(),
         corrections_by_cause: counted.by_cause.iter().map(|(cause, n)| (cause.name().to_owned(), *n)).collect(),
         handover: share(counted.handed_over, packets.iter().sum()),
         sync_bytes: sync.map(|seen| u64::from(seen.length)).sum(),

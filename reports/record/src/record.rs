@@ -263,6 +263,12 @@ pub struct Shares {
     pub corrected_forward: f64,
     /// Corrected share of packets from the server.
     pub corrected_return: f64,
+    /// The same of IPv4 alone, if there was any.
+    #[serde(default)]
+    pub corrected_return4: Option<f64>,
+    /// The same of IPv6 alone, if there was any.
+    #[serde(default)]
+    pub corrected_return6: Option<f64>,
     /// Corrections by cause: `algebra`, `planned-move`, `other`.
     pub corrections_by_cause: BTreeMap<String, u64>,
     /// Handed over by the pivot, share of all packets.

@@ -183,6 +183,11 @@ fn cluster(record: &Record, out: &mut String) {
     let mut table = Table::new(&["share", "value"]);
     table.row(&["corrected, from the client", &percent(shares.corrected_forward)]);
     table.row(&["corrected, from the server", &percent(shares.corrected_return)]);
+    for (family, corrected) in [("IPv4", shares.corrected_return4), ("IPv6", shares.corrected_return6)] {
+        if let Some(corrected) = corrected {
+            table.row(&[&format!("corrected, from the server, {family}"), &percent(corrected)]);
+        }
+    }
     table.row(&["handed over by the pivot", &percent(shares.handover)]);
     table.row(&["sync bytes a connection", &format!("{:.0}", share(shares.sync_bytes, shares.connections))]);
     table.row(&["public addresses", &shares.public_ips.to_string()]);

@@ -111,7 +111,14 @@ fn tiles(record: &Record) -> Vec<Tile> {
     }
     let lost: u64 = record.throughput.lost.iter().copied().map(u64::from).sum();
     tiles.push(Tile { value: thousands(lost), label: "packets lost" });
-    tiles.push(Tile { value: percent(record.shares.corrected_return), label: "return packets corrected" });
+    let shares = &record.shares;
+    tiles.push(match (shares.corrected_return4, shares.corrected_return6) {
+        (Some(ipv4), Some(ipv6)) => Tile {
+            value: format!("{} / {}", percent(ipv4), percent(ipv6)),
+            label: "return packets corrected, IPv4 / IPv6",
+        },
+        _ => Tile { value: percent(shares.corrected_return), label: "return packets corrected" },
+    });
     tiles
 }
 

@@ -214,6 +214,11 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
+    /// The share of packets from the server that were passed on by the correction layer, if there were any.
+    pub fn corrected_return(&self) -> Option<f64> {
+        (self.packets[1] > 0).then(|| share(self.corrected[1], self.packets[1]))
+    }
+
     /// Distinct return keys, and those whose packets were mostly corrected.
     fn return_keys(&self) -> (u64, u64) {
         let mostly = self.keys.values().filter(|(packets, corrected)| corrected * 2 > *packets).count();

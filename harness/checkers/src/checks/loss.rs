@@ -15,7 +15,8 @@ impl Checker for ZeroLoss {
     }
 
     fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
-        let offered = evidence.journeys.iter().filter(|journey| journey.offered != 0).count();
+        let offered = evidence.flows().flat_map(|(flow, _)| (0..2).flat_map(move |side| evidence.journeys(flow, side)));
+        let offered = offered.filter(|journey| journey.offered != 0).count();
         let unexplained: Vec<_> = evidence.losses.iter().filter(|loss| loss.excuse.is_none()).collect();
         let explain = |loss: &&crate::losses::Loss| {
             let at = evidence.ms(loss.at);
@@ -27,9 +28,18 @@ impl Checker for ZeroLoss {
         if unexplained.len() > SHOWN {
             shown.push(format!("and {} more", unexplained.len() - SHOWN));
         }
-        let predicted = evidence.losses.len() - unexplained.len();
-        let mut value =
-            format!("{} of {offered} packets lost beyond the {predicted} that events explain", unexplained.len());
+        // Of a packet with several lost attempts the first and the last are here: it is one packet all the same.
+        let packets = || evidence.losses.chunk_by(|a, b| a.packet() == b.packet());
+        let beyond = packets().filter(|losses| losses.iter().any(|loss| loss.excuse.is_none())).count();
+        let again = packets().filter(|losses| {
+            let (flow, side, sequence) = losses[0].packet();
+            evidence.journey(flow, side, sequence).delivered != 0
+        });
+        let (explained, again) = (packets().count() - beyond, again.count());
+        let mut value = format!("{beyond} of {offered} packets lost beyond the {explained} that events explain");
+        if again > 0 {
+            value += &format!("; of {again} another attempt arrived");
+        }
         if !evidence.lab().impairments.is_empty() {
             value += &format!(", and {} on cables that the lab impairs", evidence.lost_by_lab);
         }
@@ -47,7 +57,7 @@ impl Checker for Classes {
     }
 
     fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
-        let (mut delivered, mut late, mut duplicate) = (0u64, 0u64, 0u64);
+        let (mut delivered, mut late, mut never, mut duplicate) = (0u64, 0u64, 0u64, 0u64);
         let mut wrong = Vec::new();
         for (flow, _) in evidence.flows() {
             for side in 0..2 {
@@ -56,6 +66,7 @@ impl Checker for Classes {
                     let slow = journey.attempts == 1 && journey.delivered.saturating_sub(journey.offered) > LATE;
                     late += u64::from(arrived && slow);
                     delivered += u64::from(arrived && !slow);
+                    never += u64::from(journey.offered != 0 && !arrived);
                     duplicate += u64::from(journey.duplicates);
                     if journey.misdelivered && wrong.len() <= SHOWN {
                         wrong.push(format!("misdelivered: {}", evidence.path(flow, side, sequence)));
@@ -71,9 +82,10 @@ impl Checker for Classes {
         if foreign > 0 {
             wrong.push(format!("{foreign} observations of signatures that are not in the schedule"));
         }
-        let lost = evidence.losses.len();
-        let value =
-            format!("{delivered} delivered, {late} late (over {} ms), {lost} lost, {duplicate} duplicate", LATE / MS);
+        let value = format!(
+            "{delivered} delivered, {late} late (over {} ms), {never} never arrived, {duplicate} duplicate",
+            LATE / MS
+        );
         vec![Said::of("packet-classes", "0 duplicate, misdelivered or foreign").value(value).fail_if(wrong).done()]
     }
 }

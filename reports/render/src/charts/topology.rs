@@ -37,14 +37,17 @@ pub(crate) fn topology(record: &Record) -> Option<String> {
         svg.rect(0.0, y(layer) - 8.0, WIDTH, BOX_HEIGHT + 16.0, "band", "");
         svg.text(12.0, y(layer) + BOX_HEIGHT / 2.0 + 4.0, "t muted", LAYERS[layer]);
     }
-    let widest = layers.iter().map(Vec::len).max().unwrap_or(1);
-    let width = ((WIDTH - MARGIN) / count(widest.max(1)) - 12.0).clamp(52.0, 150.0);
+    let room = |nodes: usize| (WIDTH - MARGIN) / count(nodes.max(1)) - 12.0;
+    let width = room(layers.iter().map(Vec::len).max().unwrap_or(1)).clamp(52.0, 150.0);
+    // Two subnets stand in a network's box; few networks have room for it.
+    let networks = room(layers[1].len()).clamp(width, 280.0);
     for &(a, b) in &lab.cables {
         if let (Some(from), Some(to)) = (spots.get(a), spots.get(b)) {
             cable(&mut svg, lab, (a, *from), (b, *to), &y, width);
         }
     }
     for (node, spot) in lab.nodes.iter().zip(&spots) {
+        let width = if spot.layer == 1 { networks } else { width };
         boxed(&mut svg, record, node, spot.x, y(spot.layer), width);
     }
     Some(svg.finish())
@@ -136,7 +139,7 @@ fn boxed(svg: &mut Svg, record: &Record, node: &TopologyNode, x: f64, y: f64, wi
         let id = if super::names(record).contains(&node.detail.as_str()) { &node.detail } else { &node.name };
         svg.rect(left, y + 6.0, 4.0, BOX_HEIGHT - 12.0, &format!("m{}", colour(record, id)), "");
     }
-    let (name, detail) = (clip(&node.name, whole(fits(7.6))), clip(&node.detail, whole(fits(5.8))));
+    let (name, detail) = (clip(&node.name, whole(fits(7.6))), clip(&node.detail, whole(fits(6.4))));
     let lift = if node.detail.is_empty() { 5.0 } else { -2.0 };
     svg.text(x, y + BOX_HEIGHT / 2.0 + lift, "t mid strong", &name);
     if !detail.is_empty() {
