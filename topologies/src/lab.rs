@@ -51,7 +51,7 @@ pub struct Lab {
     pub group: Group,
     /// Its networks, in order of id; ids start at 1.
     pub networks: Vec<Network>,
-    /// Every node, in order: orchestrators, members, switches, hosts, the generator.
+    /// Every node, in order: orchestrators, members, switches, hosts, the generator, and members of the room.
     pub nodes: Vec<Node>,
     /// Every cable; the index is the cable's id.
     pub cables: Vec<Cable>,
@@ -66,6 +66,9 @@ pub struct Lab {
     /// Members that are cabled and do not run from the start, in order of id.
     #[serde(default)]
     pub absent: Vec<MemberId>,
+    /// Those of them that the file does not have: room for members to come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spare: Vec<MemberId>,
     /// Cables that are impaired from the start, for as long as the lab is there.
     #[serde(default)]
     pub impairments: Vec<CableFault>,
@@ -239,6 +242,18 @@ impl Lab {
             self.nodes.iter().filter_map(|node| node.kind.id().and_then(NodeId::member)).collect();
         members.sort();
         members
+    }
+
+    /// Is this node a member that the file does not have?
+    #[must_use]
+    pub fn is_spare(&self, node: &Node) -> bool {
+        node.kind.id().and_then(NodeId::member).is_some_and(|member| self.spare.contains(&member))
+    }
+
+    /// So many members stand before the switches; those of the room stand behind everything.
+    pub(crate) fn first_members(&self) -> usize {
+        let before = self.nodes.iter().take_while(|node| !matches!(node.kind, NodeKind::Switch(_)));
+        before.filter(|node| matches!(node.kind, NodeKind::Member(_))).count()
     }
 
     /// Every orchestrator, in order of id.

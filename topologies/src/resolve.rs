@@ -20,6 +20,39 @@ mod emulated;
 /// Where the profile gives orchestrators no port roles, these stand in; only reached by a profile that is a bug.
 const NO_ROLES: Roles = Roles { management: (1, 1), uplink: (2, 2), downlink: (3, 3), pair: (4, 4) };
 
+/// How many members are cabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cabled {
+    /// So many stand where those of a file stand.
+    pub(crate) first: u8,
+    /// So many are there in all; the rest is room.
+    pub(crate) all: u8,
+}
+
+impl Cabled {
+    /// Those of the file, and no room.
+    pub(crate) const fn as_written(spec: &LabSpec) -> Self {
+        Self { first: spec.members.value, all: spec.members.value }
+    }
+
+    /// Those of the file, and up to `more`: as many as the limits of the platform and of the group allow. The spec is
+    /// valid.
+    pub(crate) fn with_room(spec: &LabSpec, more: u8) -> Self {
+        let first = spec.members.value;
+        let most = profile(spec, &mut Problems::of("")).map_or(first, |platform| check::most(spec, &platform));
+        Self { first, all: first.saturating_add(more).min(most).max(first) }
+    }
+
+    /// Members, in order of id: one site so far.
+    fn first(self) -> impl Iterator<Item = MemberId> {
+        (1..=self.first).map(|number| MemberId::new(1, number))
+    }
+
+    fn room(self) -> impl Iterator<Item = MemberId> {
+        (self.first + 1..=self.all).map(|number| MemberId::new(1, number))
+    }
+}
+
 /// The lab that a spec describes. `None` with at least one problem noted if it describes none.
 pub(crate) fn lab(spec: &LabSpec, problems: &mut Problems<'_>) -> Option<Lab> {
     let whole = problems.is_empty();
@@ -32,6 +65,12 @@ pub(crate) fn lab(spec: &LabSpec, problems: &mut Problems<'_>) -> Option<Lab> {
     if !problems.is_empty() {
         return None;
     }
+    cabled(spec, Cabled::as_written(spec), problems)
+}
+
+/// The lab that a valid spec describes, with so many members cabled.
+pub(crate) fn cabled(spec: &LabSpec, cabled: Cabled, problems: &mut Problems<'_>) -> Option<Lab> {
+    let platform = profile(spec, problems)?;
     let group_id = GroupId(spec.group.id);
     let networks = networks(spec, &platform, group_id);
     let bond = spec.bond.as_ref().map(|bond| Bond { hash: bond.value.clone() });
@@ -47,9 +86,10 @@ pub(crate) fn lab(spec: &LabSpec, problems: &mut Problems<'_>) -> Option<Lab> {
         platform: platform.name.clone(),
         bond,
         absent: Vec::new(),
+        spare: Vec::new(),
         impairments: Vec::new(),
     };
-    build::cabling(spec, &platform, &mut lab, problems);
+    build::cabling(spec, &platform, cabled, &mut lab, problems);
     problems.is_empty().then_some(lab)
 }
 
@@ -74,11 +114,6 @@ fn profile(spec: &LabSpec, problems: &mut Problems<'_>) -> Option<Platform> {
             None
         }
     }
-}
-
-/// Members of the lab, in order of id: one site so far.
-fn members(spec: &LabSpec) -> impl Iterator<Item = MemberId> + use<> {
-    (1..=spec.members.value).map(|number| MemberId::new(1, number))
 }
 
 /// Orchestrators of the lab.

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use scalebed_frame::{Mac, MemberId, MhoId, NetworkId, mac};
 
-use super::{members, network_id, orchestrators, uplinks};
+use super::{Cabled, network_id, orchestrators, uplinks};
 use crate::error::{Place, Problems};
 use crate::lab::{Architecture, Cable, End, Host, Lab, Node, NodeKind, Port, PortRole};
-use crate::platform::Platform;
+use crate::platform::{Platform, Roles};
 use crate::spec::LabSpec;
 
 /// Cables that carry the shim of 16 bytes, with room for a full inner frame.
@@ -16,14 +16,20 @@ const SHIM_MTU: u16 = 1_600;
 const LONGEST_INTERFACE: usize = 15;
 
 /// Adds nodes and cables to the lab.
-pub(super) fn cabling(spec: &LabSpec, platform: &Platform, lab: &mut Lab, problems: &mut Problems<'_>) {
-    let mut builder = Builder { spec, lab, macs: 0, problems, blamed: Vec::new() };
-    let rig = builder.rig();
+pub(super) fn cabling(spec: &LabSpec, platform: &Platform, cabled: Cabled, lab: &mut Lab, problems: &mut Problems<'_>) {
+    let roles = platform.roles.unwrap_or(super::NO_ROLES);
+    let mut builder = Builder { spec, lab, roles, macs: 0, problems, blamed: Vec::new() };
+    let rig = builder.rig(cabled);
     match spec.architecture {
         Architecture::Maestro => builder.maestro(&rig, platform),
-        Architecture::ElasticXl => builder.elasticxl(&rig),
+        Architecture::ElasticXl => rig.members.iter().for_each(|&member| builder.member(&rig, member)),
     }
     builder.stations(&rig);
+    // Behind everything: no index, port or MAC of what is there without room changes.
+    for member in cabled.room() {
+        let node = builder.member_node(member);
+        builder.member(&rig, (member, node));
+    }
 }
 
 /// Indices of the nodes, by what they are.
@@ -49,6 +55,7 @@ struct Plug {
 struct Builder<'a, 'b> {
     spec: &'a LabSpec,
     lab: &'a mut Lab,
+    roles: Roles,
     /// MACs of the lab's own numbering, so far.
     macs: u32,
     problems: &'a mut Problems<'b>,
@@ -62,16 +69,16 @@ impl Builder<'_, '_> {
         index(self.lab.nodes.len() - 1)
     }
 
-    fn rig(&mut self) -> Rig {
+    fn member_node(&mut self, member: MemberId) -> u16 {
+        let prefix = if self.spec.architecture == Architecture::ElasticXl { "member" } else { "sgm" };
+        self.node(format!("{prefix}-{}-{:02}", member.site, member.number), NodeKind::Member(member))
+    }
+
+    fn rig(&mut self, cabled: Cabled) -> Rig {
         let spec = self.spec;
         let elasticxl = spec.architecture == Architecture::ElasticXl;
         let mhos = orchestrators(spec).map(|mho| (mho, self.node(mho.to_string(), NodeKind::Mho(mho)))).collect();
-        let prefix = if elasticxl { "member" } else { "sgm" };
-        let member = |member: MemberId| {
-            let name = format!("{prefix}-{}-{:02}", member.site, member.number);
-            (member, self.node(name, NodeKind::Member(member)))
-        };
-        let members = members(spec).map(member).collect();
+        let members = cabled.first().map(|member| (member, self.member_node(member))).collect();
         let switch = |(index, network): (usize, &crate::spec::NetworkSpec)| {
             self.node(format!("sw-{}", network.name.value), NodeKind::Switch(network_id(index)))
         };
@@ -92,7 +99,6 @@ impl Builder<'_, '_> {
     }
 
     fn maestro(&mut self, rig: &Rig, platform: &Platform) {
-        let roles = platform.roles.unwrap_or(super::NO_ROLES);
         for (at, port) in uplinks(self.spec, platform).into_iter().enumerate() {
             for &(mho, node) in &rig.mhos {
                 let mac = self.mac();
@@ -101,46 +107,54 @@ impl Builder<'_, '_> {
                 self.connect(uplink, leg, self.spec.networks[at].mtu);
             }
         }
-        for &(member, node) in &rig.members {
-            for &(mho, orchestrator) in &rig.mhos {
-                let name = panel(mho, roles.downlink.0 + u16::from(member.number) - 1);
-                let role = PortRole::DownlinkTo(member);
-                let down = Plug { node: orchestrator, name, role, mac: mac::orchestrator_mac(mho) };
-                let mac = mac::bmac(self.lab.group.id, member, mho.0 - 1);
-                let up = Plug { node, name: format!("down-{mho}"), role: PortRole::Downlink(mho), mac };
-                self.connect(down, up, SHIM_MTU);
-            }
-        }
+        rig.members.iter().for_each(|&member| self.member(rig, member));
         if let [(one, a), (two, b)] = rig.mhos[..] {
             let plug = |mho, node| {
-                let name = panel(mho, roles.pair.0);
+                let name = panel(mho, self.roles.pair.0);
                 Plug { node, name, role: PortRole::Pair, mac: mac::orchestrator_mac(mho) }
             };
             self.connect(plug(one, a), plug(two, b), SHIM_MTU);
         }
     }
 
-    fn elasticxl(&mut self, rig: &Rig) {
+    /// The cables of a member: a downlink an orchestrator, or a port on every network.
+    fn member(&mut self, rig: &Rig, member: (MemberId, u16)) {
+        match self.spec.architecture {
+            Architecture::Maestro => self.downlinks(rig, member),
+            Architecture::ElasticXl => self.data_ports(rig, member),
+        }
+    }
+
+    fn downlinks(&mut self, rig: &Rig, (member, node): (MemberId, u16)) {
+        for &(mho, orchestrator) in &rig.mhos {
+            let name = panel(mho, self.roles.downlink.0 + u16::from(member.number) - 1);
+            let role = PortRole::DownlinkTo(member);
+            let down = Plug { node: orchestrator, name, role, mac: mac::orchestrator_mac(mho) };
+            let mac = mac::bmac(self.lab.group.id, member, mho.0 - 1);
+            let up = Plug { node, name: format!("down-{mho}"), role: PortRole::Downlink(mho), mac };
+            self.connect(down, up, SHIM_MTU);
+        }
+    }
+
+    fn data_ports(&mut self, rig: &Rig, (member, node): (MemberId, u16)) {
         let group = self.lab.group.id;
         let networks: Vec<_> = self.spec.networks.iter().enumerate().collect();
         let (management, data): (Vec<_>, Vec<_>) =
             networks.into_iter().partition(|(_, network)| super::check::is_management(network));
-        for &(member, node) in &rig.members {
-            let port = |(at, network): &(usize, &crate::spec::NetworkSpec)| {
-                let id = network_id(*at);
-                let name = if super::check::is_management(network) { "Mgmt" } else { network.name.value.as_str() };
-                let mac = mac::member_mac(group, member, id);
-                (rig.switches[*at], Plug { node, name: name.to_owned(), role: PortRole::Data(id), mac }, network.mtu)
-            };
-            let sync = rig.sync.map(|switch| {
-                let mac = mac::smac(group, member);
-                (switch, Plug { node, name: "Sync".to_owned(), role: PortRole::Sync, mac }, SHIM_MTU)
-            });
-            let ports = management.iter().map(port).chain(sync).chain(data.iter().map(port));
-            for (switch, plug, mtu) in ports.collect::<Vec<_>>() {
-                let access = self.switch_port(switch, node, PortRole::Access);
-                self.connect(plug, access, mtu);
-            }
+        let port = |(at, network): &(usize, &crate::spec::NetworkSpec)| {
+            let id = network_id(*at);
+            let name = if super::check::is_management(network) { "Mgmt" } else { network.name.value.as_str() };
+            let mac = mac::member_mac(group, member, id);
+            (rig.switches[*at], Plug { node, name: name.to_owned(), role: PortRole::Data(id), mac }, network.mtu)
+        };
+        let sync = rig.sync.map(|switch| {
+            let mac = mac::smac(group, member);
+            (switch, Plug { node, name: "Sync".to_owned(), role: PortRole::Sync, mac }, SHIM_MTU)
+        });
+        let ports = management.iter().map(port).chain(sync).chain(data.iter().map(port));
+        for (switch, plug, mtu) in ports.collect::<Vec<_>>() {
+            let access = self.switch_port(switch, node, PortRole::Access);
+            self.connect(plug, access, mtu);
         }
     }
 

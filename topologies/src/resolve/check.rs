@@ -7,12 +7,14 @@ use crate::error::{Place, Problems, suggestion};
 use crate::lab::{Architecture, NetworkRole, Prefix};
 use crate::platform::Platform;
 use crate::reader::{At, Family};
-use crate::spec::{GeneratorSpec, LabSpec, NetworkSpec};
+use crate::spec::{GeneratorSpec, LabSpec, NatSpec, NetworkSpec};
 
 /// The members' own sync network, 192.0.2.0/24 (RFC 5737 TEST-NET-1; the vendor's default).
 const SYNC: Prefix = Prefix { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 0)), length: 24 };
 /// Most networks of a lab: a member's MAC has 5 bits for one.
 const MAX_NETWORKS: usize = 31;
+/// Fewest NAT ports of a member.
+const NAT_PORTS: u32 = 64;
 
 pub(super) fn is_management(network: &NetworkSpec) -> bool {
     network.role.value == NetworkRole::Management
@@ -42,6 +44,19 @@ pub(super) fn members(spec: &LabSpec, platform: &Platform, problems: &mut Proble
         );
         problems.add(spec.members.place, what, format!("write a number from 1 to {}", ports.min(u16::from(limit))));
     }
+}
+
+/// Most members with which a valid spec would still be valid.
+pub(super) fn most(spec: &LabSpec, platform: &Platform) -> u8 {
+    let ports = platform.roles.map_or(u16::MAX, |roles| roles.downlink.1 - roles.downlink.0 + 1);
+    let of_nat = spec.group.nat.iter().map(|nat| nat_ports(nat) / NAT_PORTS);
+    let limits = [u32::from(platform.members), ports.into(), spec.group.buckets.value.into()];
+    let most = of_nat.chain(limits).min().unwrap_or(1);
+    u8::try_from(most).unwrap_or(u8::MAX)
+}
+
+fn nat_ports(nat: &NatSpec) -> u32 {
+    u32::from(nat.ports.value.1 - nat.ports.value.0) + 1
 }
 
 fn networks(spec: &LabSpec, platform: &Platform, problems: &mut Problems<'_>) {
@@ -291,10 +306,11 @@ fn group(spec: &LabSpec, problems: &mut Problems<'_>) {
             let what = format!("a second hide NAT to `{}` is not supported yet", nat.to.value);
             problems.add(nat.to.place, what, "write one a network");
         }
-        let ports = nat.ports.value.1 - nat.ports.value.0;
-        if u32::from(ports) + 1 < 64 * u32::from(spec.members.value) {
-            let what = format!("{} NAT ports for {} members", u32::from(ports) + 1, spec.members.value);
-            problems.add(nat.ports.place, what, "write a range of at least 64 ports a member");
+        let ports = nat_ports(nat);
+        if ports < NAT_PORTS * u32::from(spec.members.value) {
+            let what = format!("{ports} NAT ports for {} members", spec.members.value);
+            let instead = format!("write a range of at least {NAT_PORTS} ports a member");
+            problems.add(nat.ports.place, what, instead);
         }
     }
 }
