@@ -62,6 +62,8 @@ fn every_wrong_argument_is_refused_with_what_to_write() {
         ("up", 2, "name a lab"),
         ("up maestro-single-site --name a/b", 2, "no name for a lab"),
         ("up maestro-single-site --nmae x", 2, "--name"),
+        ("up maestro-single-site --spare many", 2, "--spare"),
+        ("up maestro-single-site --spare 256", 2, "0..=255"),
         ("exec", 2, "<NODE>"),
         ("exec inside-1 true", 26, "no lab is up"),
         ("status --lab mine", 26, "no lab `mine` is up"),

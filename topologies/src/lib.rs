@@ -65,10 +65,10 @@ fn load(name: &str, text: &str, cabled: impl FnOnce(&LabSpec) -> Cabled) -> Resu
         lab.absent = spec::absent(&root, &lab, &mut problems);
         lab.impairments = spec::impairments(&root, &lab, &mut problems);
         let cabled = cabled(&spec);
-        if !problems.is_empty() || cabled == Cabled::as_written(&spec) {
+        if cabled == Cabled::as_written(&spec) {
             return Some(lab);
         }
-        // The file is valid as it stands: only now is there room, and cables have other indexes.
+        // There is room in a file only that is valid as it stands. Cables may have other indexes then.
         let mut roomy = resolve::cabled(&spec, cabled, &mut problems)?;
         let members = roomy.members();
         roomy.spare = members.into_iter().filter(|member| member.number > spec.members.value).collect();

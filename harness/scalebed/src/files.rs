@@ -41,9 +41,17 @@ fn read(name: &str, shipped: impl Fn(&str) -> Option<&'static str>, kind: &str) 
 /// # Errors
 /// [`exit::BAD_FILE`] with file, line, column and what to write instead.
 pub fn lab(name: &str) -> Result<(Lab, String), Failure> {
+    lab_with_room(name, 0)
+}
+
+/// Loads a lab by path or shipped name, with room for up to `more` members to come.
+///
+/// # Errors
+/// As [`lab`].
+pub fn lab_with_room(name: &str, more: u8) -> Result<(Lab, String), Failure> {
     let (file, text) = read(name, catalogue::lab_text, "lab")?;
-    let lab =
-        scalebed_topologies::load_lab(&file, &text).map_err(|error| Failure::new(exit::BAD_FILE, error.to_string()))?;
+    let lab = scalebed_topologies::load_lab_with_room(&file, &text, more)
+        .map_err(|error| Failure::new(exit::BAD_FILE, error.to_string()))?;
     Ok((lab, text))
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use scalebed_frame::MemberId;
 use scalebed_record::Entry;
 use scalebed_topologies::fault::{Fault, Kind, OF_FRAMES, Reach, UnknownKind};
+use scalebed_topologies::lab::Cable;
 use scalebed_topologies::{Lab, Scenario};
 
 use super::{Driver, Settings};
@@ -17,6 +19,8 @@ pub struct Live<'a, W: World + ?Sized> {
     broken: BTreeSet<usize>,
     /// Members that the lab's file leaves out now.
     absent: BTreeSet<usize>,
+    /// Those of them that it does not have at all: nobody is shown them.
+    spare: BTreeSet<usize>,
 }
 
 impl<'a, W: World + ?Sized> Live<'a, W> {
@@ -28,7 +32,7 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         let mut driver = Driver::new(world, lab, scenario, settings);
         driver.boot()?;
         let absent = (0..lab.nodes.len()).filter(|node| driver.absent(*node)).collect();
-        Ok(Self { driver, broken: BTreeSet::new(), absent })
+        Ok(Self { driver, broken: BTreeSet::new(), absent, spare: nodes_of(lab, &lab.spare) })
     }
 
     /// The world that it runs in.
@@ -51,11 +55,27 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         std::mem::take(&mut self.driver.history.entries)
     }
 
-    /// Lets members come and go, by name.
+    /// Why nothing is done to a node or a cable of this name: it is of a member that is not there.
+    #[must_use]
+    pub fn not_there(&self, target: &str) -> Option<String> {
+        let lab = self.driver.lab;
+        let node = lab.node(target).map(|(node, _)| node).filter(|node| self.spare.contains(node));
+        let of_cable =
+            || lab.cables.iter().filter(|cable| cable.name == target).find_map(|cable| self.spare_end(cable));
+        let node = &lab.nodes[node.or_else(of_cable)?];
+        let member = node.kind.id()?;
+        Some(format!("{target}: the lab's file has no member {member}: write more `members`, and `up` again"))
+    }
+
+    fn spare_end(&self, cable: &Cable) -> Option<usize> {
+        [cable.a, cable.b].into_iter().map(|end| end.node.into()).find(|node| self.spare.contains(node))
+    }
+
+    /// Lets members come and go, by name; from then on the file does not have those that are spare.
     ///
     /// # Errors
     /// [`exit::USAGE`]: one that is to go is broken; then nothing is done.
-    pub fn change(&mut self, come: &[String], go: &[String]) -> Result<(), Failure> {
+    pub fn change(&mut self, come: &[String], go: &[String], spare: &[MemberId]) -> Result<(), Failure> {
         let nodes = |names: &[String]| -> Vec<usize> {
             names.iter().filter_map(|name| self.driver.lab.node(name)).map(|(node, _)| node).collect()
         };
@@ -76,6 +96,7 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
             self.driver.operation(None, text, node, done);
             self.absent.insert(node);
         }
+        self.spare = nodes_of(self.driver.lab, spare);
         Ok(())
     }
 
@@ -115,10 +136,10 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
     /// [`exit::USAGE`]: no such target, or it is not in a state to be broken so. [`exit::CAPABILITY`]: this world cannot.
     pub fn inject(&mut self, kind: Kind, target: &str) -> Result<(), Failure> {
         let lab = self.driver.lab;
-        let known: Vec<&str> = match kind.reach() {
-            Reach::Process | Reach::CablesOfNode => lab.breakable_nodes().into_iter().map(|(name, _)| name).collect(),
-            Reach::Cable => lab.cables.iter().map(|cable| cable.name.as_str()).collect(),
-        };
+        if let Some(text) = self.not_there(target) {
+            return Err(Failure::new(exit::USAGE, text));
+        }
+        let known = self.targets(kind);
         if !known.contains(&target) {
             let text = format!("{}: there is no `{target}` to break so; there are {}", word(kind), known.join(", "));
             return Err(Failure::new(exit::USAGE, text));
@@ -171,12 +192,26 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         Ok(mended)
     }
 
+    /// What may be broken so.
+    fn targets(&self, kind: Kind) -> Vec<&'a str> {
+        let lab = self.driver.lab;
+        let names: Vec<&str> = match kind.reach() {
+            Reach::Process | Reach::CablesOfNode => lab.breakable_nodes().into_iter().map(|(name, _)| name).collect(),
+            Reach::Cable => lab.cables.iter().map(|cable| cable.name.as_str()).collect(),
+        };
+        names.into_iter().filter(|name| self.not_there(name).is_none()).collect()
+    }
+
     fn push(&mut self, kind: Kind, target: &str) -> usize {
         let index = self.driver.faults.len();
         self.driver.faults.push(Fault { at_ms: 0, for_ms: 0, kind, target: target.to_owned() });
         self.broken.insert(index);
         index
     }
+}
+
+fn nodes_of(lab: &Lab, members: &[MemberId]) -> BTreeSet<usize> {
+    members.iter().filter_map(|member| lab.by_id((*member).into())).map(|(node, _)| node).collect()
 }
 
 /// A kind as it is written: `kill`, `loss=5`.
@@ -207,6 +242,7 @@ pub fn kind(text: &str) -> Result<Kind, String> {
 
 #[cfg(test)]
 mod tests {
+    use scalebed_topologies::Scenario;
     use scalebed_topologies::fault::Kind;
 
     use super::{Live, kind, word};
@@ -227,6 +263,31 @@ mod tests {
             let error = kind(text).expect_err("no fault");
             assert!(error.contains("number") || error.contains("write kill, power-off"), "{error}");
         }
+    }
+
+    #[test]
+    fn nobody_is_shown_members_that_the_file_does_not_have() {
+        let (lab, _) = files::lab_with_room("elasticxl-single-site", 2).expect("a shipped lab");
+        assert!(lab.spare.is_empty(), "three members are all that the platform takes");
+        let (lab, _) = files::lab_with_room("maestro-single-site", 1).expect("a shipped lab");
+        let scenario = Scenario::idle(&lab);
+        let mut world = Sim::new(&lab, 1);
+        let mut live = Live::boot(&mut world, &lab, &scenario, Settings::default()).expect("a lab in service");
+        for (kind, target) in [(Kind::Kill, "sgm-1-05"), (Kind::Unplug, "mho2--sgm-1-05")] {
+            let failure = live.inject(kind, target).expect_err("refused");
+            assert!(failure.code == exit::USAGE && failure.text.contains("no member 1_05"), "{failure}");
+            let known = live.inject(kind, "nobody").expect_err("refused").text;
+            assert!(known.contains("sgm-1-04") && !known.contains("sgm-1-05"), "{known}");
+        }
+        let five = ["sgm-1-05".to_owned()];
+        live.change(&five, &[], &[]).expect("it comes");
+        live.inject(Kind::Unplug, "mho2--sgm-1-05").expect("pulled");
+        live.inject(Kind::Kill, "sgm-1-05").expect("killed");
+        assert!(live.change(&[], &five, &lab.spare).expect_err("it is dead").text.contains("heal it first"));
+        live.heal(None).expect("mended");
+        live.change(&[], &five, &lab.spare).expect("it goes");
+        assert_eq!(live.process(lab.node("sgm-1-05").expect("a member").0), Some("absent"));
+        assert!(live.not_there("sgm-1-05").is_some() && live.not_there("sgm-1-04").is_none());
     }
 
     #[test]

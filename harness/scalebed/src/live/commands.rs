@@ -43,7 +43,7 @@ pub struct Which {
 }
 
 /// How a lab is built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct Build {
     /// Let every node write a journal of its inputs, which `replay` reads. They grow as long as the lab is up.
     #[arg(long)]
@@ -52,6 +52,10 @@ pub struct Build {
     /// Each hop then takes up to a millisecond longer under load.
     #[arg(long)]
     pub wires: bool,
+    /// Cable so many members more than the file has, or as many as fit, so that they can come by a later `up` of a file that
+    /// has them. Nothing shows them until then.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub spare: u8,
 }
 
 /// Commands.

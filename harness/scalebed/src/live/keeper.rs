@@ -136,7 +136,7 @@ fn serve(
 struct Keeper<'a> {
     order: &'a Order<'a>,
     live: Live<'a, Netns>,
-    /// The lab, with those absent who are now.
+    /// The lab, with those absent and spare who are now.
     up: Lab,
     /// By the world's clock, ns.
     began: u64,
@@ -215,7 +215,7 @@ impl Keeper<'_> {
     fn status(&mut self) -> LabStatus {
         let lab = self.order.lab;
         let mut nodes = Vec::new();
-        for (index, node) in lab.nodes.iter().enumerate() {
+        for (index, node) in lab.nodes.iter().enumerate().filter(|(_, node)| !self.up.is_spare(node)) {
             let (kind, detail) = match &node.kind {
                 NodeKind::Mho(mho) => ("orchestrator", mho.to_string()),
                 NodeKind::Member(member) => ("member", member.to_string()),
@@ -253,18 +253,22 @@ impl Keeper<'_> {
     /// Starts and switches off whom another text of the lab's file lets come and go.
     fn update(&mut self, text: &str) -> Result<Change, Failure> {
         let file = self.order.folder.join("lab.yaml");
-        let new = scalebed_topologies::load_lab("lab.yaml", text)
+        let new = scalebed_topologies::load_lab_as_cabled("lab.yaml", text, &self.up)
             .map_err(|error| Failure::new(exit::BAD_FILE, error.to_string()))?;
         let change = Change::between(&self.up, &new)?;
-        self.live.change(&change.come, &change.go)?;
+        self.live.change(&change.come, &change.go, &new.spare)?;
         std::fs::write(&file, text).map_err(|error| Failure::new(exit::BUG, format!("{}: {error}", file.display())))?;
         self.up = new;
         Ok(change)
     }
 
     fn enter(&mut self, node: &str, stream: &mut UnixStream) -> io::Result<()> {
-        let names: Vec<_> = self.order.lab.nodes.iter().map(|node| node.name.as_str()).collect();
+        if let Some(text) = self.live.not_there(node) {
+            return write_line(stream, &Answer::<bool>::Refused { code: exit::USAGE, text });
+        }
         let Some(ns) = self.live.world().namespace(node) else {
+            let there = self.up.nodes.iter().filter(|node| !self.up.is_spare(node));
+            let names: Vec<_> = there.map(|node| node.name.as_str()).collect();
             let text = format!("there is no node `{node}`; there are {}", names.join(", "));
             return write_line(stream, &Answer::<bool>::Refused { code: exit::USAGE, text });
         };
@@ -295,6 +299,10 @@ impl Keeper<'_> {
             let Some((back, translated)) = direction(lab, flow, &seen) else { continue };
             let Some(cable) = lab.cables.get(usize::from(observation.tap.cable())) else { continue };
             let (from, to) = if observation.tap.at_b() { (cable.a, cable.b) } else { (cable.b, cable.a) };
+            // What a switch floods reaches the cables of the room too, and nobody there.
+            if self.up.is_spare(&lab.nodes[usize::from(to.node)]) {
+                continue;
+            }
             let name = |end: scalebed_topologies::lab::End| lab.nodes[usize::from(end.node)].name.clone();
             let shim = observation.shim.map(|shim| format!("{:?}", shim.kind).to_lowercase());
             let (from, to) = (name(from), name(to));

@@ -39,7 +39,7 @@ pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
         Some(name) => name.to_owned(),
         None => only_lab_here()?,
     };
-    let (lab, text) = files::lab(&file)?;
+    let (lab, text) = files::lab_with_room(&file, wanted.build.spare)?;
     let name = wanted.name.unwrap_or(&lab.name);
     place::check(name)?;
     if !nix::unistd::geteuid().is_root() {
@@ -65,6 +65,7 @@ fn wait_for(name: &str, dir: &RunDir, build: Build) -> Result<(), Failure> {
     let log = std::fs::File::create(dir.path().join("keeper.log")).map_err(|error| broke("log", error))?;
     let mut command = Command::new(this);
     command.args(["keeper", "--name", name, "--parent", &std::process::id().to_string(), "--folder"]).arg(dir.path());
+    command.args(["--spare", &build.spare.to_string()]);
     let flags = [(build.journals, "--journals"), (build.wires, "--wires")];
     command.args(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag));
     let mut child = command
@@ -110,7 +111,7 @@ pub fn keeper(name: &str, folder: &Path, parent: u32, build: Build) -> u8 {
     };
     let outcome = (|| {
         let file = folder.join("lab.yaml");
-        let (lab, _) = files::lab(&file.to_string_lossy())?;
+        let (lab, _) = files::lab_with_room(&file.to_string_lossy(), build.spare)?;
         let programs = run::programs_beside_this_one()?;
         keeper::keep(&Order { name, lab: &lab, folder, programs: &programs, build, parent }, &mut say)
     })();

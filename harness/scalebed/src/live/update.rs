@@ -29,7 +29,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// What is to be done so that what is up becomes what the file says.
+    /// What is to be done so that what is up becomes what the file says. The file's lab is cabled as what is up: members
+    /// that it does not have are absent there.
     ///
     /// # Errors
     /// [`exit::USAGE`]: it differs in something else.
@@ -37,15 +38,15 @@ impl Change {
         let (had, wants) = (up.members().len(), file.members().len());
         if had != wants {
             let text = format!(
-                "{had} members are cabled, and the file has {wants}: ports and cables don't change while a lab is up; \
-                 give the file as many members as there may be, and name those that are not there yet in `absent`"
+                "{had} members are cabled, and the file has {wants}: no cable comes while a lab is up; `scalebed down`, \
+                 then `up` (its `--spare N` cables N members more than the file has)"
             );
             return Err(Failure::new(exit::USAGE, text));
         }
-        let same = Lab { absent: up.absent.clone(), ..file.clone() };
+        let same = Lab { absent: up.absent.clone(), spare: up.spare.clone(), ..file.clone() };
         if same != *up {
             let text = format!(
-                "the file differs from what is up in {}; only `absent` changes while a lab is up: `scalebed down`, then \
+                "the file differs from what is up in {}; only `members` and `absent` change while a lab is up: `scalebed down`, then \
                  `up`",
                 differences(up, &same).join(", ")
             );
@@ -106,7 +107,7 @@ pub fn update(place: &Place, text: &str) -> Result<u8, Failure> {
     // All of it is begun, or nothing.
     let change: Change = client::ask(place, &Request::Update { text: text.to_owned() })?;
     if change.is_empty() {
-        println!("{} is up, and the file says the same: nothing to change", place.name);
+        println!("{} is up as the file says: nothing to change", place.name);
         return Ok(exit::PASS);
     }
     print!("{change}");
@@ -134,8 +135,10 @@ fn waiting(place: &Place, change: &Change) -> Result<Option<String>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use scalebed_topologies::Lab;
+
     use super::Change;
-    use crate::files;
+    use crate::{exit, files};
 
     #[test]
     fn only_members_come_and_go() {
@@ -157,12 +160,45 @@ mod tests {
         let shown = Change::between(&less, &both).expect("one comes and one goes").to_string();
         assert!(shown.contains("+ sgm-1-02") && shown.contains("- sgm-1-03") && !shown.contains("1-04"), "{shown}");
         for (edits, words) in [
-            (vec![("members: 4", "members: 5")], "name those that are not there yet in `absent`"),
             (vec![("sync_delay: 3s", "sync_delay: 2s")], "group.sync_delay_ms"),
             (vec![("name: maestro-single-site", "name: other")], "name"),
         ] {
             let failure = Change::between(&up, &lab(&edits)).expect_err("refused");
             assert!(failure.text.contains(words), "{failure}");
+        }
+    }
+
+    /// A shipped lab with room for two members, and other texts of it as `up` again reads them.
+    #[test]
+    fn members_that_the_file_did_not_have_come_and_highest_ones_go() {
+        let (mut up, text) = files::lab_with_room("maestro-single-site", 2).expect("a shipped lab");
+        let file = |up: &Lab, edits: &[(&str, &str)]| {
+            let text = edits.iter().fold(text.clone(), |text, (from, to)| text.replacen(from, to, 1));
+            scalebed_topologies::load_lab_as_cabled("lab.yaml", &text, up).expect("a lab")
+        };
+        let names = |numbers: &[u8]| numbers.iter().map(|number| format!("sgm-1-{number:02}")).collect::<Vec<_>>();
+        let with_absent = "members: 6\nabsent: [1_05, 1_02]";
+        for (members, come, go) in [
+            ("members: 4", vec![], vec![]),
+            ("members: 5", vec![5], vec![]),
+            ("members: 3", vec![], vec![4, 5]),
+            ("members: 6", vec![4, 5, 6], vec![]),
+            (with_absent, vec![], vec![2, 5]),
+            ("members: 4", vec![2], vec![6]),
+        ] {
+            let new = file(&up, &[("members: 4", members)]);
+            let change = Change::between(&up, &new).expect("members come and go");
+            assert_eq!((change.come, change.go), (names(&come), names(&go)), "{members}");
+            up = new;
+        }
+        for (edits, words) in [
+            (vec![("members: 4", "members: 7")], "6 members are cabled, and the file has 7"),
+            (vec![("members: 4", "members: 7")], "`scalebed down`, then `up` (its `--spare N`"),
+            (vec![("members: 4", "members: 5"), ("sync_delay: 3s", "sync_delay: 2s")], "group.sync_delay_ms"),
+            (vec![("members: 4", "members: 3"), ("platform: mho-140 ", "platform: mho-170 ")], "platform"),
+        ] {
+            let failure = Change::between(&up, &file(&up, &edits)).expect_err("refused");
+            assert!(failure.code == exit::USAGE && failure.text.contains(words), "{failure}");
         }
     }
 }
