@@ -173,6 +173,7 @@ fn netns_members_come_and_go_while_a_lab_is_up() {
     user.is_told(&up, 2, "group.sync_delay_ms");
     write(&shipped.replace("members: 4", "members: 7"));
     user.is_told(&up, 2, "6 members are cabled, and the file has 7");
+    user.is_told(&["up", "mine.yaml", "--wires", "--spare", "3"], 2, "--wires --spare=3 is for the first `up`");
     // Whoever carried it may have gone twice, and is missed for a few units.
     let received = answers(ping);
     assert!((100..=120).contains(&received), "{received} of 120");

@@ -43,7 +43,7 @@ pub struct Which {
 }
 
 /// How a lab is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Build {
     /// Let every node write a journal of its inputs, which `replay` reads. They grow as long as the lab is up.
     #[arg(long)]
@@ -53,9 +53,25 @@ pub struct Build {
     #[arg(long)]
     pub wires: bool,
     /// Cable so many members more than the file has, or as many as fit, so that they can come by a later `up` of a file that
-    /// has them. Nothing shows them until then.
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub spare: u8,
+    /// has them. Nothing shows them until then. [default: 2]
+    #[arg(long, value_name = "N")]
+    pub spare: Option<u8>,
+}
+
+impl Build {
+    /// So many members more than the file has are cabled.
+    #[must_use]
+    pub fn room(self) -> u8 {
+        self.spare.unwrap_or(2)
+    }
+
+    /// What was asked for, as it is written.
+    #[must_use]
+    pub fn words(self) -> Vec<String> {
+        let flags = [(self.journals, "--journals"), (self.wires, "--wires")];
+        let flags = flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag.to_owned());
+        flags.chain(self.spare.map(|spare| format!("--spare={spare}"))).collect()
+    }
 }
 
 /// Commands.

@@ -39,13 +39,20 @@ pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
         Some(name) => name.to_owned(),
         None => only_lab_here()?,
     };
-    let (lab, text) = files::lab_with_room(&file, wanted.build.spare)?;
+    let (lab, text) = files::lab_with_room(&file, wanted.build.room())?;
     let name = wanted.name.unwrap_or(&lab.name);
     place::check(name)?;
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::new(exit::CAPABILITY, "a lab needs root for its namespaces and raw sockets: use sudo"));
     }
     if let Some(place) = place::up(name)? {
+        // How it was built stays so; saying nothing would let somebody wait for what never comes.
+        let words = wanted.build.words();
+        if !words.is_empty() {
+            let words = words.join(" ");
+            let text = format!("{name} is up, and {words} is for the first `up`: `scalebed down`, then `up {words}`");
+            return Err(Failure::new(exit::USAGE, text));
+        }
         return update::update(&place, &text);
     }
     let dir = RunDir::create(wanted.out, name, 0)
@@ -65,9 +72,7 @@ fn wait_for(name: &str, dir: &RunDir, build: Build) -> Result<(), Failure> {
     let log = std::fs::File::create(dir.path().join("keeper.log")).map_err(|error| broke("log", error))?;
     let mut command = Command::new(this);
     command.args(["keeper", "--name", name, "--parent", &std::process::id().to_string(), "--folder"]).arg(dir.path());
-    command.args(["--spare", &build.spare.to_string()]);
-    let flags = [(build.journals, "--journals"), (build.wires, "--wires")];
-    command.args(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag));
+    command.args(build.words());
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -111,7 +116,7 @@ pub fn keeper(name: &str, folder: &Path, parent: u32, build: Build) -> u8 {
     };
     let outcome = (|| {
         let file = folder.join("lab.yaml");
-        let (lab, _) = files::lab_with_room(&file.to_string_lossy(), build.spare)?;
+        let (lab, _) = files::lab_with_room(&file.to_string_lossy(), build.room())?;
         let programs = run::programs_beside_this_one()?;
         keeper::keep(&Order { name, lab: &lab, folder, programs: &programs, build, parent }, &mut say)
     })();
