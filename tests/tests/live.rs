@@ -128,6 +128,9 @@ fn netns_a_maestro_lab_from_up_to_down() {
     let status: serde_json::Value = serde_json::from_str(&user.gets(&["inspect", "--format", "json"])).expect("JSON");
     assert_eq!(status["broken"], serde_json::json!([]));
     user.is_told(&["fault", "heal"], 2, "nothing is broken");
+    assert!(user.gets(&["fault", "inject", "kill", "smo"]).contains("broken now: kill sgm-1-01"));
+    user.is_told(&["fault", "inject", "kill", "pivot"], 2, "there is no `pivot` to break so");
+    user.gets(&["fault", "heal", "sgm-1-01"]);
 
     user.gets(&["down"]);
     assert!(nothing_left(&folder, "after down"));
@@ -299,8 +302,13 @@ fn netns_cables_of_a_live_lab_are_impaired_and_healed() {
     user.gets(&["fault", "inject", "duplicate=100", cable]);
     let ping = user.types(&["exec", "inside-1", "--", "ping", "-c", "2", "-i", "0.2", "-W", "2", "198.18.1.101"]);
     assert!(String::from_utf8_lossy(&ping.stdout).contains("duplicates"), "{}", both(&ping));
-    user.is_told(&["fault", "inject", "flap=50", cable], 2, "unplug");
     user.gets(&["fault", "heal", cable]);
+    user.is_told(&["fault", "inject", "flap=5", cable], 2, "at least 10 ms");
+    user.gets(&["fault", "inject", "flap=50", cable]);
+    user.sees(&[&format!("unplug {cable}"), &format!("mend {cable}"), &format!("unplug {cable}")]);
+    assert!(user.gets(&["status"]).contains("broken: flap=50 inside-1--sw-inside"));
+    user.gets(&["fault", "heal", cable]);
+    assert!(round_trip(&user).is_some());
     // A cable that is pulled has no carrier at its other end either.
     user.gets(&["fault", "inject", "unplug", cable]);
     assert_eq!(round_trip(&user), None);

@@ -1,6 +1,7 @@
 //! A lab without a schedule: somebody outside says what is broken and mended, and when.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use scalebed_frame::MemberId;
 use scalebed_record::Entry;
@@ -21,7 +22,25 @@ pub struct Live<'a, W: World + ?Sized> {
     absent: BTreeSet<usize>,
     /// Those of them that it does not have at all: nobody is shown them.
     spare: BTreeSet<usize>,
+    /// Cables that go and come by themselves.
+    flapping: Vec<Flapping>,
 }
+
+/// A cable that is unplugged and plugged in by turns until it is healed.
+struct Flapping {
+    /// The fault as it was injected, by its index.
+    flap: usize,
+    /// The one that stands every other turn.
+    unplug: usize,
+    /// How long a turn is.
+    turn: Duration,
+    /// When the next one begins, ns of the world's clock.
+    next: u64,
+    unplugged: bool,
+}
+
+/// Turns are no shorter: each is a call of the kernel and a line of the history.
+const SHORTEST_TURN_MS: u16 = 10;
 
 impl<'a, W: World + ?Sized> Live<'a, W> {
     /// Starts every node and waits until all are in service.
@@ -32,7 +51,8 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         let mut driver = Driver::new(world, lab, scenario, settings);
         driver.boot()?;
         let absent = (0..lab.nodes.len()).filter(|node| driver.absent(*node)).collect();
-        Ok(Self { driver, broken: BTreeSet::new(), absent, spare: nodes_of(lab, &lab.spare) })
+        let spare = nodes_of(lab, &lab.spare);
+        Ok(Self { driver, broken: BTreeSet::new(), absent, spare, flapping: Vec::new() })
     }
 
     /// The world that it runs in.
@@ -144,8 +164,8 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
             let text = format!("{}: there is no `{target}` to break so; there are {}", word(kind), known.join(", "));
             return Err(Failure::new(exit::USAGE, text));
         }
-        if let Kind::Flap(_) = kind {
-            let text = "flap: by hand, `unplug` and `heal` do it; schedules have it";
+        if let Kind::Flap(..SHORTEST_TURN_MS) = kind {
+            let text = format!("{}: a turn takes at least {SHORTEST_TURN_MS} ms", word(kind));
             return Err(Failure::new(exit::USAGE, text));
         }
         if self.broken().contains(&format!("{} {target}", word(kind))) {
@@ -160,6 +180,13 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
             return Err(Failure::new(exit::USAGE, format!("{target} is {state}: {instead}")));
         }
         let index = self.push(kind, target);
+        if let Kind::Flap(ms) = kind {
+            let turn = Duration::from_millis(ms.into());
+            let next = self.driver.world.now();
+            let unplug = self.silently(Kind::Unplug, target);
+            self.flapping.push(Flapping { flap: index, unplug, turn, next, unplugged: false });
+            return self.on_time();
+        }
         let outcome = self.driver.inject(index);
         if outcome.is_err() || matches!(kind, Kind::Restart | Kind::Alter) {
             // Nothing of it stands.
@@ -184,7 +211,15 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         }
         let mut mended = Vec::new();
         for index in these {
-            self.driver.heal(index)?;
+            match self.flapping.iter().position(|one| one.flap == index) {
+                Some(place) => {
+                    let one = self.flapping.remove(place);
+                    if one.unplugged {
+                        self.driver.heal(one.unplug)?;
+                    }
+                }
+                None => self.driver.heal(index)?,
+            }
             self.broken.remove(&index);
             let fault = &self.driver.faults[index];
             mended.push(format!("{} {}", word(fault.kind), fault.target));
@@ -202,10 +237,42 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         names.into_iter().filter(|name| self.not_there(name).is_none()).collect()
     }
 
+    /// When something is to be done without being asked for, ns of the world's clock.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.flapping.iter().map(|one| one.next).min()
+    }
+
+    /// Does what is due: cables that flap take their turn.
+    ///
+    /// # Errors
+    /// The world cannot pull a cable.
+    pub fn on_time(&mut self) -> Result<(), Failure> {
+        let now = self.driver.world.now();
+        for one in self.flapping.iter_mut().filter(|one| one.next <= now) {
+            if one.unplugged {
+                self.driver.heal(one.unplug)?;
+            } else {
+                self.driver.inject(one.unplug)?;
+            }
+            one.unplugged = !one.unplugged;
+            // Turns that were missed are not made up for.
+            let turn = u64::try_from(one.turn.as_nanos()).unwrap_or(u64::MAX);
+            one.next = (one.next + turn).max(now);
+        }
+        Ok(())
+    }
+
     fn push(&mut self, kind: Kind, target: &str) -> usize {
+        let index = self.silently(kind, target);
+        self.broken.insert(index);
+        index
+    }
+
+    /// A fault that is not shown as broken.
+    fn silently(&mut self, kind: Kind, target: &str) -> usize {
         let index = self.driver.faults.len();
         self.driver.faults.push(Fault { at_ms: 0, for_ms: 0, kind, target: target.to_owned() });
-        self.broken.insert(index);
         index
     }
 }
@@ -234,94 +301,11 @@ pub fn kind(text: &str) -> Result<Kind, String> {
     text.parse().map_err(|error: UnknownKind| match error {
         UnknownKind::Number(..) => error.to_string(),
         UnknownKind::Word(_) => format!(
-            "{error}; write kill, power-off, restart, hang, unplug, or, of a lab that is up with --wires, mute, deafen, \
+            "{error}; write kill, power-off, restart, hang, unplug, flap=MS, or, of a lab that is up with --wires, mute, deafen, \
              isolate, {OF_FRAMES}"
         ),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use scalebed_topologies::Scenario;
-    use scalebed_topologies::fault::Kind;
-
-    use super::{Live, kind, word};
-    use crate::driver::Settings;
-    use crate::exit;
-    use crate::files;
-    use crate::world::World as _;
-    use crate::world::sim::Sim;
-
-    #[test]
-    fn faults_are_written_as_they_are_read() {
-        for text in
-            ["kill", "power-off", "restart", "hang", "unplug", "cut-to-a", "loss=5", "delay=20", "rate=10", "wan-100ms"]
-        {
-            assert_eq!(word(kind(text).expect("a fault")), text);
-        }
-        for text in ["explode", "loss", "loss=much", "kill=3"] {
-            let error = kind(text).expect_err("no fault");
-            assert!(error.contains("number") || error.contains("write kill, power-off"), "{error}");
-        }
-    }
-
-    #[test]
-    fn nobody_is_shown_members_that_the_file_does_not_have() {
-        let (lab, _) = files::lab_with_room("elasticxl-single-site", 2).expect("a shipped lab");
-        assert!(lab.spare.is_empty(), "three members are all that the platform takes");
-        let (lab, _) = files::lab_with_room("maestro-single-site", 1).expect("a shipped lab");
-        let scenario = Scenario::idle(&lab);
-        let mut world = Sim::new(&lab, 1);
-        let mut live = Live::boot(&mut world, &lab, &scenario, Settings::default()).expect("a lab in service");
-        for (kind, target) in [(Kind::Kill, "sgm-1-05"), (Kind::Unplug, "mho2--sgm-1-05")] {
-            let failure = live.inject(kind, target).expect_err("refused");
-            assert!(failure.code == exit::USAGE && failure.text.contains("no member 1_05"), "{failure}");
-            let known = live.inject(kind, "nobody").expect_err("refused").text;
-            assert!(known.contains("sgm-1-04") && !known.contains("sgm-1-05"), "{known}");
-        }
-        let five = ["sgm-1-05".to_owned()];
-        live.change(&five, &[], &[]).expect("it comes");
-        live.inject(Kind::Unplug, "mho2--sgm-1-05").expect("pulled");
-        live.inject(Kind::Kill, "sgm-1-05").expect("killed");
-        assert!(live.change(&[], &five, &lab.spare).expect_err("it is dead").text.contains("heal it first"));
-        live.heal(None).expect("mended");
-        live.change(&[], &five, &lab.spare).expect("it goes");
-        assert_eq!(live.process(lab.node("sgm-1-05").expect("a member").0), Some("absent"));
-        assert!(live.not_there("sgm-1-05").is_some() && live.not_there("sgm-1-04").is_none());
-    }
-
-    #[test]
-    fn what_is_broken_is_mended_once() {
-        let loaded = files::scenario("maestro/steady").expect("a shipped scenario");
-        let mut world = Sim::new(&loaded.lab, 1);
-        let mut live =
-            Live::boot(&mut world, &loaded.lab, &loaded.scenario, Settings::default()).expect("a lab in service");
-        let (node, _) = loaded.lab.node("sgm-1-03").expect("a member");
-        assert_eq!(live.process(node), Some("running"));
-        live.inject(Kind::Kill, "sgm-1-03").expect("killed");
-        assert_eq!((live.process(node), live.broken()), (Some("dead"), vec!["kill sgm-1-03".to_owned()]));
-        for (kind, target, words) in [
-            (Kind::Kill, "sgm-1-03", "already"),
-            (Kind::Hang, "sgm-1-03", "is dead: heal it first"),
-            (Kind::Kill, "sgm-1-99", "sgm-1-04"),
-            (Kind::Unplug, "sgm-1-01", "mho1--sgm-1-01"),
-        ] {
-            let failure = live.inject(kind, target).expect_err("refused");
-            assert_eq!(failure.code, exit::USAGE);
-            assert!(failure.text.contains(words), "{failure}");
-        }
-        live.inject(Kind::Unplug, "mho1--sgm-1-01").expect("pulled");
-        live.inject(Kind::Restart, "sgm-1-02").expect("restarted");
-        assert_eq!(live.heal(Some("sgm-1-03")).expect("started"), ["kill sgm-1-03"]);
-        assert_eq!(live.process(node), Some("running"));
-        assert!(live.heal(Some("sgm-1-03")).expect_err("nothing there").text.contains("unplug mho1--sgm-1-01"));
-        assert_eq!(live.heal(None).expect("plugged"), ["unplug mho1--sgm-1-01"]);
-        assert!(live.broken().is_empty());
-        let until = live.world().now() + 1_000_000_000;
-        assert!(live.world().advance(until).is_ok());
-        let text = format!("{:?}", live.history());
-        for words in ["kill sgm-1-03", "mend mho1--sgm-1-01", "restart sgm-1-02"] {
-            assert!(text.contains(words), "{words}: {text}");
-        }
-    }
-}
+mod tests;

@@ -204,11 +204,12 @@ pub enum FaultCommand {
         /// Which lab.
         #[command(flatten)]
         which: Which,
-        /// `kill`, `power-off`, `restart`, `hang`, `unplug`; with `up --wires` also `mute`, `deafen`, `isolate`,
+        /// `kill`, `power-off`, `restart`, `hang`, `unplug`, `flap=MS`; with `up --wires` also `mute`, `deafen`, `isolate`,
         /// `black-hole`, `cut-to-a`, `cut-to-b`, `loss=PERCENT`, `delay=MS`.
         #[arg(value_parser = kind)]
         kind: Kind,
-        /// A node or, for what is done to one cable, a cable (`scalebed plan LAB` names them).
+        /// A node, `smo` or `pivot` for who has the role or, for what is done to one cable, a cable (`scalebed plan LAB` names
+        /// them).
         target: String,
     },
     /// Mend all that is broken at a target, or everything.

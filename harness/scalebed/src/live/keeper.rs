@@ -115,8 +115,11 @@ fn serve(
     prctl::set_pdeathsig(None::<Signal>).map_err(|error| broke(error.into()))?;
     told("ready")?;
     loop {
-        let waited = keeper.live.world().wait(listener.as_fd(), GLANCE)?;
+        let now = keeper.live.world().now();
+        let due = keeper.live.next().map(|at| Duration::from_nanos(at.saturating_sub(now)));
+        let waited = keeper.live.world().wait(listener.as_fd(), due.map_or(GLANCE, |due| due.min(GLANCE)))?;
         keeper.live.told(waited.told);
+        keeper.live.on_time()?;
         for (node, how) in waited.died {
             keeper.live.died(node, &how);
         }
@@ -178,6 +181,18 @@ impl Keeper<'_> {
         Ok(())
     }
 
+    /// Who has a role now, if the word is one; else the word.
+    fn in_role(&mut self, word: String) -> String {
+        if !["smo", "pivot"].contains(&word.as_str()) {
+            return word;
+        }
+        let has = |node: &NodeStatus| {
+            let roles = node.status.iter().flat_map(|status| &status.roles);
+            roles.into_iter().any(|role| format!("{role:?}").eq_ignore_ascii_case(&word))
+        };
+        self.status().nodes.into_iter().find(has).map_or(word.clone(), |node| node.name)
+    }
+
     fn seconds(&self, at: u64) -> f64 {
         Duration::from_nanos(at.saturating_sub(self.began)).as_secs_f64()
     }
@@ -191,6 +206,7 @@ impl Keeper<'_> {
             Request::Status => write_line(&mut stream, &Answer::Done(self.status())),
             Request::Enter { node } => self.enter(&node, &mut stream),
             Request::Inject { kind, target } => {
+                let target = self.in_role(target);
                 let outcome = self.live.inject(kind, &target).map(|()| self.live.broken());
                 write_line(&mut stream, &Answer::of(outcome))
             }
