@@ -131,6 +131,12 @@ fn netns_a_maestro_lab_from_up_to_down() {
     assert!(user.gets(&["fault", "inject", "kill", "smo"]).contains("broken now: kill sgm-1-01"));
     user.is_told(&["fault", "inject", "kill", "pivot"], 2, "there is no `pivot` to break so");
     user.gets(&["fault", "heal", "sgm-1-01"]);
+    // Plugged in at a member, a cable has no carrier while the orchestrator is off: the lab stays up.
+    let cable = "mho2--sgm-1-02";
+    user.gets(&["fault", "inject", "flap=50", cable]);
+    user.gets(&["fault", "inject", "power-off", "mho2"]);
+    user.sees(&["power-off mho2", &format!("mend {cable}"), &format!("unplug {cable}")]);
+    assert!(user.gets(&["fault", "heal"]).contains(&format!("flap=50 {cable}, power-off mho2")));
 
     user.gets(&["down"]);
     assert!(nothing_left(&folder, "after down"));

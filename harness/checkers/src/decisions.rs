@@ -7,7 +7,7 @@ use std::hash::Hasher as _;
 
 use scalebed_cable::{Direction, Fate, Line, Rules, flip, shortened};
 use scalebed_record::TapId;
-use scalebed_record::history::Decided;
+use scalebed_record::history::{Decided, Reordered};
 use siphasher::sip::SipHasher13;
 
 use crate::evidence::MS;
@@ -65,6 +65,8 @@ struct Way {
     waiting: BTreeMap<(u64, u64), Out>,
     out: Vec<Out>,
     said: Decided,
+    /// The share that the last frame was under.
+    reorders: u32,
 }
 
 /// What impaired cables were to do.
@@ -88,7 +90,7 @@ impl Decisions {
             let direction = if to_b { Direction::ToB } else { Direction::ToA };
             let said = Decided { cable, to_b, ..Decided::default() };
             let line = Line::new(seed, u64::from(cable), direction);
-            (TapId::new(cable, to_b), Way { line, waiting: BTreeMap::new(), out: Vec::new(), said })
+            (TapId::new(cable, to_b), Way { line, waiting: BTreeMap::new(), out: Vec::new(), said, reorders: 0 })
         };
         Self { ways: both.map(way).collect(), ..Self::default() }
     }
@@ -119,11 +121,7 @@ impl Decisions {
         }
         way.said.doubled += u64::from(twice);
         way.said.held_back += u64::from(held_back);
-        if rules.reorder.per_million > 0 {
-            let [passed, held] = way.said.reordered.entry(rules.reorder.per_million).or_default();
-            *passed += 1;
-            *held += u64::from(held_back);
-        }
+        way.reordered(rules.reorder.per_million, received, held_back);
         let at = received.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
         for _ in 0..=u8::from(twice) {
             let one = Out { index, print: seen, at, gone: now, lost_carrier: false };
@@ -177,6 +175,23 @@ impl Decisions {
 }
 
 impl Way {
+    /// Counts a frame that passed under such a share; another share begins another time.
+    fn reordered(&mut self, per_million: u32, at: u64, held_back: bool) {
+        let again = self.reorders == per_million;
+        self.reorders = per_million;
+        if per_million == 0 {
+            return;
+        }
+        let times = &mut self.said.reordered;
+        if !again {
+            times.push(Reordered { per_million, times: (at, at), ..Reordered::default() });
+        }
+        if let Some(last) = times.last_mut() {
+            (last.times.1, last.passed) = (at, last.passed + 1);
+            last.held_back += u64::from(held_back);
+        }
+    }
+
     fn pass(&mut self, now: u64) {
         while let Some(first) = self.waiting.first_entry().filter(|first| first.key().0 <= now) {
             let out = first.remove();

@@ -32,7 +32,7 @@ impl Loss {
     }
 }
 
-/// All losses, flow by flow, and how many more there were on cables that the lab itself impairs.
+/// All losses, flow by flow, and how many packets more were lost on cables that the lab itself impairs.
 pub fn losses(evidence: &Evidence<'_>) -> (Vec<Loss>, u64) {
     let mut losses = Vec::new();
     let mut of_lab = 0;
@@ -43,16 +43,18 @@ pub fn losses(evidence: &Evidence<'_>) -> (Vec<Loss>, u64) {
             for (sequence, journey) in (0u32..).zip(evidence.journeys(flow, side)) {
                 // Of many lost attempts the first and the last say whether all lie in a window.
                 let [first, last] = journey.missed;
+                let mut by_lab = false;
                 for at in [first].into_iter().chain((last != first).then_some(last)).filter(|at| *at != 0) {
                     let excuse = evidence.happenings.iter().rposition(|happening| {
                         explains(happening, flow, at) && where_it_can(evidence, happening, flow, side, sequence)
                     });
                     if excuse.is_none() && ended_at(evidence, &lossy, flow, side, sequence) {
-                        of_lab += 1;
+                        by_lab = true;
                         continue;
                     }
                     losses.push(Loss { flow, side, sequence, at, excuse });
                 }
+                of_lab += u64::from(by_lab);
             }
         }
     }

@@ -157,9 +157,9 @@ pub struct Decided {
     pub hidden: u64,
     /// To be held back.
     pub held_back: u64,
-    /// By the share of a million that was to be held back: the frames that passed under it, and those that were.
+    /// Each time that a share of frames was to be held back.
     #[serde(default)]
-    pub reordered: std::collections::BTreeMap<u32, [u64; 2]>,
+    pub reordered: Vec<Reordered>,
     /// Did not come out because there was no carrier.
     pub no_carrier: u64,
     /// Came out so long after their time, ns: the 99th of a hundred, and the last.
@@ -168,6 +168,20 @@ pub struct Decided {
     pub deviates: u64,
     /// The first of these, in words.
     pub first: Vec<String>,
+}
+
+/// A time in which a share of frames was to be held back, without another in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reordered {
+    /// So many of a million.
+    pub per_million: u32,
+    /// When the first and the last frame under it were put in, ns of the run's clock.
+    pub times: (u64, u64),
+    /// Frames that passed.
+    pub passed: u64,
+    /// Those of them that were held back.
+    pub held_back: u64,
 }
 
 /// A TCP conversation of two hosts. Times in ns of the run's clock.

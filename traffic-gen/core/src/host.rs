@@ -65,8 +65,8 @@ pub struct Host {
     /// Of each of the stacks.
     gateways: Vec<Option<Mac>>,
     ask: Instant,
-    /// So many of the calls were begun.
-    begun: usize,
+    /// Which of the calls were begun.
+    begun: Vec<bool>,
     /// By the tuple of the frames that this host sends.
     conversations: BTreeMap<Flow, Conversation>,
     outputs: VecDeque<Output>,
@@ -79,9 +79,9 @@ impl Host {
     pub fn new(config: HostConfig) -> Self {
         Self {
             gateways: vec![None; config.stacks.len()],
+            begun: vec![false; config.calls.len()],
             config,
             ask: Instant(0),
-            begun: 0,
             conversations: BTreeMap::new(),
             outputs: VecDeque::new(),
             now: Instant(0),
@@ -220,18 +220,20 @@ impl Host {
         self.gateways.iter().any(Option::is_none).then_some(self.ask)
     }
 
-    /// The next call, if the way to it is known.
-    fn next_call(&self) -> Option<&Call> {
-        self.config.calls.get(self.begun).filter(|call| self.gateway(call.to).is_some())
+    /// The next call whose way is known, by its index: one family does not wait for the other.
+    fn next_call(&self) -> Option<usize> {
+        let waits = |index: &usize| !self.begun[*index] && self.gateway(self.config.calls[*index].to).is_some();
+        (0..self.config.calls.len()).find(waits)
     }
 
     fn on_time(&mut self) {
         self.ask();
-        while let Some(says) = self.next_call().filter(|call| call.at <= self.now).map(|call| call.says.clone()) {
-            if let Some(flow) = self.flow_of(self.begun) {
+        while let Some(index) = self.next_call().filter(|index| self.config.calls[*index].at <= self.now) {
+            self.begun[index] = true;
+            if let Some(flow) = self.flow_of(index) {
+                let says = self.config.calls[index].says.clone();
                 self.conversations.insert(flow, Conversation::new(flow.src, says, self.now));
             }
-            self.begun += 1;
         }
         let flows: Vec<Flow> = self.conversations.keys().copied().collect();
         for flow in flows {
@@ -240,7 +242,7 @@ impl Host {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let call = self.next_call().map(|call| call.at);
+        let call = self.next_call().map(|index| self.config.calls[index].at);
         let all = self.conversations.values().filter_map(|conversation| conversation.deadline(self.now));
         all.chain(call).chain(self.asks()).min()
     }

@@ -71,7 +71,7 @@ fn verdict(evidence: &Evidence<'_>, happening: &Happening, fault: &CableFault) -
             judged.flapping(&way.passed, &times);
         } else {
             judged.impaired(&way.passed, &does, &times);
-            judged.reordered(way.reordered(evidence, &does), &way.passed[1], &does);
+            judged.reordered(way.reordered(evidence, &does, times[1]), &way.passed[1], &does);
         }
         judged.mended(&way.passed);
     });
@@ -112,7 +112,7 @@ fn standing(evidence: &Evidence<'_>, number: usize, fault: &CableFault) -> Verdi
             judged.silent(&way.passed);
         } else {
             judged.shares(&way.passed[1], &does);
-            judged.reordered(way.reordered(evidence, &does), &way.passed[1], &does);
+            judged.reordered(way.reordered(evidence, &does, all), &way.passed[1], &does);
             judged.took(&way.passed[1], &does);
         }
     });
@@ -198,8 +198,10 @@ impl Judged {
     fn reordered(&mut self, counted: Option<[u64; 2]>, stands: &Passed, does: &Impairment) {
         let Some([passed, held]) = counted else { return };
         let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-        // Where nobody was told to hold anything back, none of what passed was.
-        let all = narrow(if passed == 0 { stands.frames } else { passed });
+        // What came while the fault was to stand, and passed under no such rule, was not to be held back: too early healed, or
+        // never in force.
+        let came = stands.frames as f64 / (1.0 + f64::from(does.doubled) / MILLION);
+        let all = narrow(passed.max(came as u64));
         self.share("held back", narrow(held), all, f64::from(does.held_back) / MILLION, 1.0);
     }
 

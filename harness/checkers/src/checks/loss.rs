@@ -17,7 +17,10 @@ impl Checker for ZeroLoss {
     fn check(&self, evidence: &Evidence<'_>) -> Vec<Verdict> {
         let offered = evidence.flows().flat_map(|(flow, _)| (0..2).flat_map(move |side| evidence.journeys(flow, side)));
         let offered = offered.filter(|journey| journey.offered != 0).count();
-        let unexplained: Vec<_> = evidence.losses.iter().filter(|loss| loss.excuse.is_none()).collect();
+        // Of a packet with several lost attempts the first and the last are here: it is one packet all the same.
+        let packets = || evidence.losses.chunk_by(|a, b| a.packet() == b.packet());
+        let unexplained: Vec<_> =
+            packets().filter_map(|losses| losses.iter().find(|loss| loss.excuse.is_none())).collect();
         let explain = |loss: &&crate::losses::Loss| {
             let at = evidence.ms(loss.at);
             let probe = if evidence.is_probe(loss.flow) { "probe, " } else { "" };
@@ -28,14 +31,12 @@ impl Checker for ZeroLoss {
         if unexplained.len() > SHOWN {
             shown.push(format!("and {} more", unexplained.len() - SHOWN));
         }
-        // Of a packet with several lost attempts the first and the last are here: it is one packet all the same.
-        let packets = || evidence.losses.chunk_by(|a, b| a.packet() == b.packet());
-        let beyond = packets().filter(|losses| losses.iter().any(|loss| loss.excuse.is_none())).count();
         let again = packets().filter(|losses| {
             let (flow, side, sequence) = losses[0].packet();
             evidence.journey(flow, side, sequence).delivered != 0
         });
-        let (explained, again) = (packets().count() - beyond, again.count());
+        let (beyond, again) = (unexplained.len(), again.count());
+        let explained = packets().count() - beyond;
         let mut value = format!("{beyond} of {offered} packets lost beyond the {explained} that events explain");
         if again > 0 {
             value += &format!("; of {again} another attempt arrived");

@@ -1,12 +1,12 @@
 //! What is made of cables that did not do as they were told.
 
-use scalebed_record::history::Decided;
+use scalebed_record::history::{Decided, Reordered};
 use scalebed_record::{Entry, Fact, Outcome};
 use scalebed_topologies::fault::Kind;
 use scalebed_topologies::scenario::CableFault;
 
 use super::cluster::{Mutant, Run, run};
-use super::outcomes;
+use super::{EVENT, outcomes};
 
 const CHECK: &str = "cable-decisions";
 
@@ -64,22 +64,34 @@ fn a_cable_that_did_anything_else_makes_a_run_invalid() {
     assert!(matches!(outcomes(&run.judge()).get(CHECK), Some(Outcome::Invalid(_))));
 }
 
-/// How many frames were held back is counted where it was decided.
+/// How many frames were held back is counted where it was decided, as long as that was the rule for all that passed.
 #[test]
 fn the_share_that_was_held_back_is_judged() {
     let judged = |counts: &[(u32, [u64; 2])]| {
-        let judgement = impaired(Kind::Reorder(5), |said| said.reordered = counts.iter().copied().collect()).judge();
+        let judgement = impaired(Kind::Reorder(5), |said| {
+            let time = |(per_million, [passed, held_back]): &(u32, [u64; 2])| Reordered {
+                per_million: *per_million,
+                times: (EVENT, EVENT + 1),
+                passed: *passed,
+                held_back: *held_back,
+            };
+            said.reordered = counts.iter().map(time).collect();
+        })
+        .judge();
         let found =
             judgement.verdicts.iter().find(|verdict| verdict.check == "lab-cable-1").expect("a verdict").clone();
         (found.outcome, found.value)
     };
-    let (outcome, value) = judged(&[(50_000, [4_000, 204]), (20_000, [4_000, 0])]);
+    let (outcome, value) = judged(&[(50_000, [4_000_000, 200_400]), (20_000, [4_000, 0])]);
     assert_eq!(outcome, Outcome::Pass);
-    assert!(value.contains("204 of 4000 held back"), "{value}");
+    assert!(value.contains("200400 of 4000000 held back"), "{value}");
+    let (outcome, _) = judged(&[(50_000, [2_000_000, 100_000]), (50_000, [2_000_000, 100_400])]);
+    assert_eq!(outcome, Outcome::Pass, "told twice");
     for (what, counts) in [
-        ("too few", &[(50_000, [4_000, 40])][..]),
-        ("another share", &[(20_000, [4_000, 80])]),
+        ("too few", &[(50_000, [4_000_000, 40_000])][..]),
+        ("another share", &[(20_000, [4_000_000, 80_000])]),
         ("nobody was told", &[]),
+        ("it did not stand for long", &[(50_000, [400, 20])]),
     ] {
         assert!(matches!(judged(counts).0, Outcome::Fail(_)), "{what}");
     }

@@ -58,16 +58,44 @@ fn a_takeover_that_the_machine_made_is_no_fail() {
         run.judge()
     };
     let starved = [("sgm-1-01", 300, 30), ("sgm-1-02", 200, 40), ("mho1", 100, 35)];
-    let judgement = with(Mutant::None, &starved);
-    let outcomes = outcomes(&judgement);
-    for check in ["generations", "l09-quiet-tail"] {
-        let Some(Outcome::Invalid(reason)) = outcomes.get(check) else { panic!("{check}: {:?}", outcomes[check]) };
-        assert!(reason.contains("3 times in 500 ms, 105 ms in all, 40 ms at once; else it would fail: "), "{reason}");
+    // It is noticed when it is over, which may be after the others have acted.
+    for stalls in [&starved[..], &[("sgm-1-01", 0, 130)]] {
+        let judgement = with(Mutant::None, stalls);
+        let outcomes = outcomes(&judgement);
+        for check in ["generations", "l09-quiet-tail"] {
+            let Some(Outcome::Invalid(reason)) = outcomes.get(check) else { panic!("{check}: {:?}", outcomes[check]) };
+            assert!(reason.contains("was not predicted") && reason.contains("else it would fail: "), "{reason}");
+        }
     }
-    // Too short, too long ago, or the generator, which nodes don't wait for.
-    for others in [&starved[..2], &[("sgm-1-01", 600, 200)], &[("generator", 100, 200)]] {
+    // Too short, too long ago, all at one instant, or the generator, which nodes don't wait for.
+    let at_once = ["sgm-1-01", "sgm-1-02", "sgm-1-03", "sgm-1-04", "mho1"].map(|who| (who, 100, 30));
+    for others in [&starved[..2], &[("sgm-1-01", 600, 200)], &at_once, &[("generator", 100, 200)]] {
         caught(&with(Mutant::None, others), "generations");
     }
     // What must hold whatever happens is not excused.
     caught(&with(Mutant::AsymmetricHash, &starved), "symmetry-l2");
+}
+
+/// Nodes that stood still before a takeover that was predicted excuse none that was not.
+#[test]
+fn a_stall_before_another_takeover_excuses_nothing() {
+    let with = |at: u64| {
+        let mut run = run("maestro/member-kill", Mutant::None);
+        let late = START + 14_000 * MS;
+        for mho in run.lab.orchestrators() {
+            extra(&mut run, mho.into(), late, |accepted, digest, _| {
+                accepted.counter += 1;
+                *digest += 1;
+            });
+        }
+        run.history.entries.push(Entry { at, fact: Fact::Stall { who: "mho1".to_owned(), late: 150 * MS } });
+        run.judge()
+    };
+    caught(&with(EVENT + 100 * MS), "generations");
+    let judgement = with(START + 13_800 * MS);
+    assert!(
+        matches!(outcomes(&judgement)["generations"], Outcome::Invalid(_)),
+        "{:?}",
+        outcomes(&judgement)["generations"]
+    );
 }

@@ -27,6 +27,7 @@ pub struct Live<'a, W: World + ?Sized> {
 }
 
 /// A cable that is unplugged and plugged in by turns until it is healed.
+#[derive(Clone, Copy)]
 struct Flapping {
     /// The fault as it was injected, by its index.
     flap: usize,
@@ -37,6 +38,11 @@ struct Flapping {
     /// When the next one begins, ns of the world's clock.
     next: u64,
     unplugged: bool,
+}
+
+/// ns of the world's clock.
+fn later(at: u64, by: Duration) -> u64 {
+    at.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// Turns are no shorter: each is a call of the kernel and a line of the history.
@@ -87,6 +93,17 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         Some(format!("{target}: the lab's file has no member {member}: write more `members`, and `up` again"))
     }
 
+    /// What is broken at a node or at one of its cables, as it was injected.
+    fn broken_at(&self, node: usize) -> Option<String> {
+        let lab = self.driver.lab;
+        let cables =
+            lab.cables.iter().filter(|cable| [cable.a, cable.b].iter().any(|end| usize::from(end.node) == node));
+        let names: Vec<&str> = cables.map(|cable| cable.name.as_str()).chain([lab.nodes[node].name.as_str()]).collect();
+        let faults = self.broken.iter().map(|index| &self.driver.faults[*index]);
+        let mut here = faults.filter(|fault| names.contains(&fault.target.as_str()));
+        here.next().map(|fault| format!("{} {}", word(fault.kind), fault.target))
+    }
+
     fn spare_end(&self, cable: &Cable) -> Option<usize> {
         [cable.a, cable.b].into_iter().map(|end| end.node.into()).find(|node| self.spare.contains(node))
     }
@@ -104,6 +121,9 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
             let name = &self.driver.lab.nodes[*node].name;
             let text = format!("{name} is {}: heal it first", self.process(*node).unwrap_or("not there"));
             return Err(Failure::new(exit::USAGE, text));
+        }
+        if let Some(what) = go.iter().find_map(|node| self.broken_at(*node)) {
+            return Err(Failure::new(exit::USAGE, format!("{what} stands: heal it first")));
         }
         for node in come {
             self.driver.start(node)?;
@@ -182,10 +202,15 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         let index = self.push(kind, target);
         if let Kind::Flap(ms) = kind {
             let turn = Duration::from_millis(ms.into());
-            let next = self.driver.world.now();
             let unplug = self.silently(Kind::Unplug, target);
-            self.flapping.push(Flapping { flap: index, unplug, turn, next, unplugged: false });
-            return self.on_time();
+            if let Err(stop) = self.driver.inject(unplug) {
+                self.broken.remove(&index);
+                self.driver.standing.remove(&unplug);
+                return Err(stop.into());
+            }
+            let next = later(self.driver.world.now(), turn);
+            self.flapping.push(Flapping { flap: index, unplug, turn, next, unplugged: true });
+            return Ok(());
         }
         let outcome = self.driver.inject(index);
         if outcome.is_err() || matches!(kind, Kind::Restart | Kind::Alter) {
@@ -213,10 +238,10 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         for index in these {
             match self.flapping.iter().position(|one| one.flap == index) {
                 Some(place) => {
-                    let one = self.flapping.remove(place);
-                    if one.unplugged {
-                        self.driver.heal(one.unplug)?;
+                    if self.flapping[place].unplugged {
+                        self.driver.heal(self.flapping[place].unplug)?;
                     }
+                    self.flapping.remove(place);
                 }
                 None => self.driver.heal(index)?,
             }
@@ -243,24 +268,37 @@ impl<'a, W: World + ?Sized> Live<'a, W> {
         self.flapping.iter().map(|one| one.next).min()
     }
 
-    /// Does what is due: cables that flap take their turn.
-    ///
-    /// # Errors
-    /// The world cannot pull a cable.
-    pub fn on_time(&mut self) -> Result<(), Failure> {
-        let now = self.driver.world.now();
-        for one in self.flapping.iter_mut().filter(|one| one.next <= now) {
-            if one.unplugged {
-                self.driver.heal(one.unplug)?;
-            } else {
-                self.driver.inject(one.unplug)?;
+    /// Does what is due: cables that flap take their turn. One that fails is noted, and tried again a turn later: the lab
+    /// stays up.
+    pub fn on_time(&mut self) {
+        for place in 0..self.flapping.len() {
+            let now = self.driver.world.now();
+            let Flapping { unplug, turn, next, unplugged, .. } = self.flapping[place];
+            if next > now {
+                continue;
             }
-            one.unplugged = !one.unplugged;
             // Turns that were missed are not made up for.
-            let turn = u64::try_from(one.turn.as_nanos()).unwrap_or(u64::MAX);
-            one.next = (one.next + turn).max(now);
+            let one = &mut self.flapping[place];
+            one.next = Some(later(next, turn)).filter(|next| *next > now).unwrap_or_else(|| later(now, turn));
+            // Whoever is off has no port to plug anything in.
+            if unplugged && self.is_off(unplug) {
+                continue;
+            }
+            let outcome = if unplugged { self.driver.heal(unplug) } else { self.driver.inject(unplug) };
+            match outcome {
+                Ok(()) => self.flapping[place].unplugged = !unplugged,
+                Err(stop) => self.driver.note(&format!("a turn of a flapping cable failed: {}", Failure::from(stop))),
+            }
         }
-        Ok(())
+    }
+
+    /// Is the node off at whose port a cable is unplugged?
+    fn is_off(&self, unplug: usize) -> bool {
+        let lab = self.driver.lab;
+        let target = &self.driver.faults[unplug].target;
+        let cable = lab.cables.iter().find(|cable| cable.name == *target);
+        let node = cable.map(|cable| usize::from(lab.unplugged_end(cable).node));
+        node.is_some_and(|node| matches!(self.process(node), Some("dead" | "absent")))
     }
 
     fn push(&mut self, kind: Kind, target: &str) -> usize {

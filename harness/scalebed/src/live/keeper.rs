@@ -11,10 +11,11 @@ use std::time::Duration;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getppid, setsid};
+use scalebed_engine::Role;
 use scalebed_frame::{Flow, Protocol};
 use scalebed_record::history::{Declared, Heard};
 use scalebed_record::{Entry, Fact};
-use scalebed_topologies::lab::{Network, NodeKind};
+use scalebed_topologies::lab::{Architecture, Network, NodeKind};
 use scalebed_topologies::{Lab, Scenario};
 use serde::Serialize;
 
@@ -119,7 +120,7 @@ fn serve(
         let due = keeper.live.next().map(|at| Duration::from_nanos(at.saturating_sub(now)));
         let waited = keeper.live.world().wait(listener.as_fd(), due.map_or(GLANCE, |due| due.min(GLANCE)))?;
         keeper.live.told(waited.told);
-        keeper.live.on_time()?;
+        keeper.live.on_time();
         for (node, how) in waited.died {
             keeper.live.died(node, &how);
         }
@@ -182,15 +183,15 @@ impl Keeper<'_> {
     }
 
     /// Who has a role now, if the word is one; else the word.
-    fn in_role(&mut self, word: String) -> String {
-        if !["smo", "pivot"].contains(&word.as_str()) {
-            return word;
-        }
-        let has = |node: &NodeStatus| {
-            let roles = node.status.iter().flat_map(|status| &status.roles);
-            roles.into_iter().any(|role| format!("{role:?}").eq_ignore_ascii_case(&word))
+    fn in_role(&mut self, word: String) -> Result<String, Failure> {
+        let role = match (word.as_str(), self.order.lab.architecture) {
+            ("smo", _) => Role::Smo,
+            ("pivot", Architecture::ElasticXl) => Role::Pivot,
+            _ => return Ok(word),
         };
-        self.status().nodes.into_iter().find(has).map_or(word.clone(), |node| node.name)
+        let has = |node: &NodeStatus| node.status.iter().any(|status| status.roles.contains(&role));
+        let holder = self.status().nodes.into_iter().find(has).map(|node| node.name);
+        holder.ok_or_else(|| Failure::new(exit::USAGE, format!("nobody has the role {word} now: name a node")))
     }
 
     fn seconds(&self, at: u64) -> f64 {
@@ -207,7 +208,7 @@ impl Keeper<'_> {
             Request::Enter { node } => self.enter(&node, &mut stream),
             Request::Inject { kind, target } => {
                 let target = self.in_role(target);
-                let outcome = self.live.inject(kind, &target).map(|()| self.live.broken());
+                let outcome = target.and_then(|target| self.live.inject(kind, &target).map(|()| self.live.broken()));
                 write_line(&mut stream, &Answer::of(outcome))
             }
             Request::Heal { target } => {

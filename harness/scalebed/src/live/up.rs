@@ -47,7 +47,8 @@ pub fn up(wanted: &Wanted<'_>) -> Result<u8, Failure> {
     }
     if let Some(place) = place::up(name)? {
         // How it was built stays so; saying nothing would let somebody wait for what never comes.
-        let words = wanted.build.words();
+        let out = wanted.out.map(|out| format!("--out={}", out.display()));
+        let words: Vec<String> = wanted.build.words().into_iter().chain(out).collect();
         if !words.is_empty() {
             let words = words.join(" ");
             let text = format!("{name} is up, and {words} is for the first `up`: `scalebed down`, then `up {words}`");

@@ -126,3 +126,25 @@ fn a_byte_out_of_place_shows() {
     assert!(!client.fetched().intact);
     assert_eq!(client.fetched().bytes, 5);
 }
+
+/// A family whose gateway does not answer holds the other one up in nothing.
+#[test]
+fn a_family_without_a_gateway_does_not_hold_up_the_other() {
+    let calls = (0..6).map(|index| call(10 * index, BULK, Says::Nothing));
+    let calls: Vec<Call> = calls.enumerate().map(|(at, call)| if at % 2 == 0 { call6(call) } else { call }).collect();
+    let mut host = Host::new(HostConfig {
+        mac: Mac::host(2),
+        stacks: stacks([CLIENT.into(), CLIENT6.into()], [SERVER.into(), SERVER6.into()]),
+        serves: BTreeMap::new(),
+        calls,
+    });
+    let (sender_mac, target_mac) = (Mac::host(1), Mac::host(2));
+    let arp = Arp { operation: REPLY, sender_mac, sender_ip: SERVER, target_mac, target_ip: CLIENT };
+    host.on_arp(&arp);
+    host.handle(Input::Timeout, Instant::from_millis(100));
+    assert_eq!(
+        (0..6).map(|call| host.fetched(call).is_some()).collect::<Vec<_>>(),
+        [false, true, false, true, false, true]
+    );
+    assert_eq!(host.deadline(), Some(host.ask), "it goes on asking for the other");
+}

@@ -12,6 +12,7 @@ use crate::losses::Loss;
 use crate::numbers::quantile;
 use crate::packets::DIRECTIONS;
 use crate::places::Role;
+use scalebed_record::history::Reordered;
 
 /// What passed a cable one way in a time.
 #[derive(Debug, Default)]
@@ -62,13 +63,24 @@ impl Way {
         if self.tap.at_b() { does.cut_to_b } else { does.cut_to_a }
     }
 
-    /// Frames that passed under rules that hold so many back, and those that were. `None`: none is to be, or it is not known.
-    pub(super) fn reordered(&self, evidence: &Evidence<'_>, does: &Impairment) -> Option<[u64; 2]> {
+    /// Frames that passed under rules that hold so many back at any time between, and those that were. `None`: none is to be,
+    /// or it is not known.
+    pub(super) fn reordered(
+        &self,
+        evidence: &Evidence<'_>,
+        does: &Impairment,
+        (from, to): (u64, u64),
+    ) -> Option<[u64; 2]> {
         let decided = evidence.input.history.entries.iter().find_map(|entry| match &entry.fact {
             Fact::Decided(said) if TapId::new(said.cable, said.to_b) == self.tap => Some(said),
             _ => None,
         })?;
-        let counts = decided.reordered.get(&does.held_back).copied().unwrap_or_default();
+        let then = |time: &&Reordered| time.per_million == does.held_back && time.times.0 < to && time.times.1 >= from;
+        let counts = decided
+            .reordered
+            .iter()
+            .filter(then)
+            .fold([0, 0], |[passed, held], time| [passed + time.passed, held + time.held_back]);
         (does.held_back > 0).then_some(counts)
     }
 

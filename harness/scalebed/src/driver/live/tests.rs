@@ -40,6 +40,8 @@ fn nobody_is_shown_members_that_the_file_does_not_have() {
     let five = ["sgm-1-05".to_owned()];
     live.change(&five, &[], &[]).expect("it comes");
     live.inject(Kind::Unplug, "mho2--sgm-1-05").expect("pulled");
+    let failure = live.change(&[], &five, &lab.spare).expect_err("a cable of it is pulled");
+    assert!(failure.text.contains("unplug mho2--sgm-1-05 stands: heal it first"), "{failure}");
     live.inject(Kind::Kill, "sgm-1-05").expect("killed");
     assert!(live.change(&[], &five, &lab.spare).expect_err("it is dead").text.contains("heal it first"));
     live.heal(None).expect("mended");
@@ -64,7 +66,7 @@ fn a_cable_flaps_until_it_is_healed() {
     let begun = live.world().now();
     while let Some(next) = live.next().filter(|next| *next <= begun + 1_050_000_000) {
         live.world().advance(next).expect("time passes");
-        live.on_time().expect("its turn");
+        live.on_time();
         turns += 1;
     }
     // It was pulled at once, and after ten turns it is again.
@@ -75,7 +77,7 @@ fn a_cable_flaps_until_it_is_healed() {
     assert_eq!(live.heal(None).expect("healed"), [format!("flap=100 {cable}")]);
     assert_eq!((live.next(), live.broken().len()), (None, 0));
     assert_eq!(words(&mut live, &format!("mend {cable}")), 1, "it stays plugged in");
-    live.on_time().expect("nothing to do");
+    live.on_time();
     assert_eq!(words(&mut live, "plug"), 0);
 }
 
@@ -112,4 +114,31 @@ fn what_is_broken_is_mended_once() {
     for words in ["kill sgm-1-03", "mend mho1--sgm-1-01", "restart sgm-1-02"] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+/// A turn that comes late is no reason for one that takes no time, and at a node that is off nothing is plugged in.
+#[test]
+fn turns_are_whole_and_wait_for_a_node_that_is_off() {
+    let loaded = files::scenario("elasticxl/steady").expect("a shipped scenario");
+    let mut world = Sim::new(&loaded.lab, 1);
+    let mut live =
+        Live::boot(&mut world, &loaded.lab, &loaded.scenario, Settings::default()).expect("a lab in service");
+    let cable = loaded.lab.cables.iter().find(|cable| cable.name.starts_with("member-1-02--")).expect("a cable");
+    live.inject(Kind::Flap(100), &cable.name).expect("it flaps");
+    let late = live.world().now() + 350_000_000;
+    live.world().advance(late).expect("time passes");
+    live.on_time();
+    assert_eq!(live.next(), Some(late + 100_000_000));
+    live.world().advance(late + 100_000_000).expect("time passes");
+    live.on_time();
+    live.inject(Kind::PowerOff, "member-1-02").expect("off");
+    live.history();
+    for turn in 2..6 {
+        live.world().advance(late + turn * 100_000_000).expect("time passes");
+        live.on_time();
+    }
+    let text = format!("{:?}", live.history());
+    assert!(!text.contains("plug") && !text.contains("mend"), "{text}");
+    live.heal(None).expect("it is on, and its cable is in");
+    assert!(live.broken().is_empty() && live.next().is_none());
 }
