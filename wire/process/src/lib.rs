@@ -84,6 +84,8 @@ pub struct Wire {
     ready: bool,
     /// Commands that were not understood.
     refused: u64,
+    /// When settings came last, ns.
+    configured: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -106,6 +108,7 @@ impl Wire {
             expected: Vec::new(),
             ready: false,
             refused: 0,
+            configured: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -196,7 +199,8 @@ impl Wire {
         }
     }
 
-    fn configure(&mut self, json: &str) {
+    fn configure(&mut self, json: &str, now: Instant) {
+        self.configured = now.0;
         let Ok(changes) = serde_json::from_str::<Vec<Change>>(json) else {
             self.refused += 1;
             return;
@@ -210,8 +214,11 @@ impl Wire {
     }
 
     fn status(&self, id: u64) -> Status {
-        let mut counters =
-            BTreeMap::from([("waiting".to_owned(), self.waiting.len() as u64), ("refused".to_owned(), self.refused)]);
+        let mut counters = BTreeMap::from([
+            ("waiting".to_owned(), self.waiting.len() as u64),
+            ("refused".to_owned(), self.refused),
+            ("configured".to_owned(), self.configured),
+        ]);
         let mut drops = BTreeMap::new();
         for (through, ends) in self.config.cables.iter().zip(self.ends.chunks(2)) {
             for (end, way) in ends.iter().zip(["to-b", "to-a"]) {
@@ -254,7 +261,7 @@ impl Engine for Wire {
                 let status = Box::new(self.status(id));
                 self.outputs.push_back(Output::Event(NodeEvent::Status(status)));
             }
-            Input::Command(Command::Configure(json)) => self.configure(&json),
+            Input::Command(Command::Configure(json)) => self.configure(&json, now),
             Input::Command(Command::Drain | Command::Alter) => {}
         }
     }

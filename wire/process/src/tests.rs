@@ -132,6 +132,7 @@ fn settings_change_on_the_way_and_nonsense_is_counted() {
     bench.fabric.command(bench.wire, Command::Configure("nonsense".to_owned()));
     let status = bench.status();
     assert_eq!((status.drops["3.to-b.cut"], status.counters["3.to-b.sent"], status.counters["refused"]), (5, 5, 2));
+    assert_eq!(status.counters["configured"], 9_500_000, "when it was told something last");
 }
 
 #[test]

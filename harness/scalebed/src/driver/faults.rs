@@ -1,6 +1,6 @@
 //! Faults beside a scenario's own events: broken and mended at their instants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use scalebed_cable::{Burst, DEFAULT_DELAY, MILLION, Rate, Reorder, Rules, Settings as CableSettings};
@@ -74,7 +74,7 @@ impl<W: World + ?Sized> Driver<'_, W> {
         if let (Some(node), [kind]) = (fault.node, &fault.kinds[..]) {
             return self.begin_at_node(usize::from(node), *kind, fault.for_ms, at);
         }
-        let (mut later, mut first, mut names) = (Vec::new(), None::<(usize, Done)>, Vec::new());
+        let (mut later, mut begins, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for &cable in &fault.cables {
             let target = self.lab.cables[usize::from(cable)].name.clone();
             for &kind in &fault.kinds {
@@ -89,14 +89,12 @@ impl<W: World + ?Sized> Driver<'_, W> {
                     }
                     self.faults.push(step.clone());
                     self.standing.insert(index);
-                    let (node, done) = self.bend(&step)?;
-                    let (_, whole) = first.get_or_insert((node, done.clone()));
-                    whole.after = done.after;
+                    begins.push(step);
                 }
             }
             names.push(target);
         }
-        let (node, done) = first.ok_or_else(|| Failure::new(exit::BUG, "a fault of no cable"))?;
+        let (node, done) = self.bend_all(&begins)?;
         let kinds: Vec<String> = fault.kinds.iter().map(|kind| super::live::word(*kind)).collect();
         Ok((format!("{} on {}", kinds.join(" "), names.join(" ")), node, done, later))
     }
@@ -110,6 +108,28 @@ impl<W: World + ?Sized> Driver<'_, W> {
         self.standing.insert(index);
         let (_, done) = self.bend(&fault)?;
         Ok((text, node, done, vec![(at + for_ms * MS, What::Heal(index))]))
+    }
+
+    /// [`Self::bend`] for several that begin at one time: what becomes of frames is said at once for all, so that the instant
+    /// of the event is one.
+    fn bend_all(&mut self, faults: &[Fault]) -> Result<(usize, Done), Stop> {
+        let (mut first, mut frames) = (None::<(usize, Done)>, BTreeMap::new());
+        for fault in faults {
+            if fault.kind != Kind::Unplug {
+                let bent = concerned(self.lab, fault);
+                frames.extend(bent.into_iter().map(|(cable, _)| (cable, self.state_of(cable).1)));
+                continue;
+            }
+            let (node, done) = self.bend(fault)?;
+            first.get_or_insert((node, done.clone())).1.after = done.after;
+        }
+        if let Some(&cable) = frames.keys().next() {
+            let node = usize::from(self.lab.unplugged_end(&self.lab.cables[cable]).node);
+            let all: Vec<_> = frames.into_iter().collect();
+            let done = self.world.set_cables(&all)?;
+            first.get_or_insert((node, done.clone())).1.after = done.after;
+        }
+        first.ok_or_else(|| Failure::new(exit::BUG, "a fault of no cable").into())
     }
 
     /// Cables as the faults that stand have them, after one more of them stands or none of it any more.

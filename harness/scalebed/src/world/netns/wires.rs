@@ -91,13 +91,13 @@ impl Wires {
         self.cables.contains(&cable)
     }
 
-    /// Gives cables other settings, all at once; they are in force when this comes back.
-    pub(super) fn set(&self, cables: &[(usize, Settings)]) -> Result<(), Failure> {
+    /// Gives cables other settings, all at once; they are in force when this comes back, and since when, ns, is told.
+    pub(super) fn set(&self, cables: &[(usize, Settings)]) -> Result<u64, Failure> {
         let changes: Vec<Change> = cables.iter().map(|(cable, settings)| (*cable as u64, *settings)).collect();
         let json = serde_json::to_string(&changes).map_err(|error| broke(&format!("{WIRES}: {error}")))?;
         let status = control::configure(&self.socket(), &json).map_err(|error| broke(&format!("{WIRES}: {error}")))?;
         match status.counters.get("refused") {
-            Some(0) => Ok(()),
+            Some(0) => Ok(status.counters.get("configured").copied().unwrap_or(0)),
             _ => Err(broke(&format!("{WIRES} did not take the settings of cables {cables:?}"))),
         }
     }
