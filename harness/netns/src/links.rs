@@ -12,7 +12,7 @@ use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute,
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::sandbox::{NsId, Sandbox};
-use crate::{Error, sys};
+use crate::{Error, monotonic, sys};
 
 /// Interface indexes of cable ends start here: above those of loopback and whatever a namespace is born with.
 const FIRST_INDEX: u32 = 1000;
@@ -81,14 +81,18 @@ impl Sandbox {
         Ok(())
     }
 
-    /// An interface up or down; down is a loss of carrier at the other end.
+    /// An interface up or down; down is a loss of carrier at the other end. Gives the instants before and after the kernel was
+    /// asked, ns of [`monotonic`].
     ///
     /// # Errors
     /// No such interface, or the kernel refuses.
-    pub fn set_up(&self, ns: NsId, interface: &str, up: bool) -> Result<(), Error> {
+    pub fn set_up(&self, ns: NsId, interface: &str, up: bool) -> Result<(u64, u64), Error> {
         let (netlink, message) = self.link(ns, interface)?;
         let message = if up { message.up() } else { message.down() };
-        self.ask(format!("{interface} up {up}"), netlink.link().set(message.build()).execute())
+        let request = netlink.link().set(message.build()).execute();
+        let before = monotonic();
+        self.ask(format!("{interface} up {up}"), request)?;
+        Ok((before, monotonic()))
     }
 
     /// Whether an interface resolves neighbours by ARP (IFF_NOARP).

@@ -198,10 +198,18 @@ fn in_world(
     Ok((Judged { record, report, interrupted: ran.interrupted }, stalled(history)))
 }
 
-/// The stall record: a loop that stood still, or packets that the generator skipped because it did (over 2 ms).
+/// The harness stood still, if it does not know the instant of an event better than within so much, ns.
+const VAGUE: u64 = 5_000_000;
+
+/// The stall record: a loop that stood still, the harness's own among them, or packets that the generator skipped because it
+/// did (over 2 ms).
 fn stalled(history: &History) -> bool {
     history.entries.iter().any(|entry| match &entry.fact {
         Fact::Stall { .. } => true,
+        // A start is no instant.
+        Fact::Operation { event: Some(_), text, before, after, .. } if !text.starts_with("start") => {
+            after.saturating_sub(*before) > VAGUE
+        }
         Fact::Generator(report) => report.skipped > 0,
         _ => false,
     })

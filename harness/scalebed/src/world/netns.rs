@@ -267,9 +267,7 @@ impl World for Netns {
     fn set_port(&mut self, node: usize, port: usize, up: bool) -> Result<Done, Failure> {
         let ns = self.namespaces[&node];
         let name = self.lab.nodes[node].ports[port].name.clone();
-        let before = self.now();
-        self.sandbox.set_up(ns, &name, up).map_err(|error| broke(&format!("{name}: {error}")))?;
-        let after = self.now();
+        let (before, after) = self.sandbox.set_up(ns, &name, up).map_err(|error| broke(&format!("{name}: {error}")))?;
         let (carrier, _) = self.sandbox.carrier(ns, &name).map_err(|error| broke(&format!("{name}: {error}")))?;
         // A port that is up has no carrier while its cable's other end is off: whether frames pass, taps tell.
         if carrier && !up {
