@@ -128,6 +128,7 @@ scenarios! {
     sim_elasticxl_sync_cable_down netns_elasticxl_sync_cable_down "elasticxl/sync-cable-down";
     sim_elasticxl_sync_lossy netns_elasticxl_sync_lossy "elasticxl/sync-lossy";
     sim_maestro_downlink_one_way netns_maestro_downlink_one_way "maestro/downlink-one-way";
+    sim_elasticxl_data_cable_flap netns_elasticxl_data_cable_flap "elasticxl/data-cable-flap";
     sim_elasticxl_data_cable_one_way netns_elasticxl_data_cable_one_way "elasticxl/data-cable-one-way";
     sim_elasticxl_data_cable_black_hole netns_elasticxl_data_cable_black_hole "elasticxl/data-cable-black-hole";
     sim_elasticxl_pivot_data_cable_rate netns_elasticxl_pivot_data_cable_rate "elasticxl/pivot-data-cable-rate";

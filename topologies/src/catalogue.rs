@@ -12,10 +12,11 @@ const LABS: [(&str, &str); 3] = [
 ];
 
 /// Shipped scenarios: name and text.
-const SCENARIOS: [(&str, &str); 45] = [
+const SCENARIOS: [(&str, &str); 46] = [
     ("elasticxl/data-cable-black-hole", include_str!("../scenarios/elasticxl/data-cable-black-hole.yaml")),
     ("elasticxl/data-cable-corrupt", include_str!("../scenarios/elasticxl/data-cable-corrupt.yaml")),
     ("elasticxl/data-cable-down", include_str!("../scenarios/elasticxl/data-cable-down.yaml")),
+    ("elasticxl/data-cable-flap", include_str!("../scenarios/elasticxl/data-cable-flap.yaml")),
     ("elasticxl/data-cable-one-way", include_str!("../scenarios/elasticxl/data-cable-one-way.yaml")),
     ("elasticxl/general-hide-nat", include_str!("../scenarios/elasticxl/general-hide-nat.yaml")),
     ("elasticxl/hang-1-unit", include_str!("../scenarios/elasticxl/hang-1-unit.yaml")),
