@@ -2,6 +2,7 @@
 
 pub mod crowd;
 pub mod mutants;
+pub mod user;
 pub mod worlds;
 
 use std::path::{Path, PathBuf};

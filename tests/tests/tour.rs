@@ -44,11 +44,15 @@ fn lasting(text: &str) -> String {
         if time || digest || decimal { "#".to_owned() } else { word.to_owned() }
     };
     // A node drops and counts what comes before it is ready: more where it was started later than its neighbours. So the
-    // number before `0.1 s: what happened last` differs, and whether the table of reasons is there.
+    // number before `0.1 s: what happened last` differs, and whether the table of reasons is there. A connection has a copy
+    // once it is older than the sync delay: how many copies a member keeps is how fast somebody types.
     let line = |line: &str| {
         let mut words: Vec<String> = line.split_whitespace().map(word).collect();
         if let Some(age) = words.iter().position(|word| word == "s:").filter(|age| *age >= 2) {
             words[age - 2] = "#".to_owned();
+            if words[1].contains('_') && age >= 5 {
+                words[age - 5] = "#".to_owned();
+            }
         }
         words.join(" ") + "\n"
     };
@@ -115,6 +119,11 @@ fn what_lasts_is_told_from_what_does_not() {
         "mho2  active  1.1_01#256  3  0.2 s: start mho2\n\nDROPPED AT  REASON  FRAMES\nmho2  not-ready  3\n$ next\n";
     assert_eq!(lasting(quick), lasting(slow));
     assert_ne!(lasting(quick), lasting(&slow.replace("active", "booting")));
+    let row = |connections, copies| {
+        format!("sgm-1-01  1_01  active  SMO  2.1_01#256  171  {connections}  {copies}  0  0  3  0.1 s: admitted")
+    };
+    assert_eq!(lasting(&row(2, 0)), lasting(&row(2, 1)));
+    assert_ne!(lasting(&row(2, 0)), lasting(&row(1, 0)));
     let page = "text\n```console\n$ one\nold\n$ two\n```\nend\n";
     assert_eq!(retold(page, |line| format!("{line}!\n")), "text\n```console\n$ one\none!\n$ two\ntwo!\n```\nend\n");
 }

@@ -26,7 +26,9 @@ mod transfers;
 pub(crate) use convergence::measure;
 pub(crate) use distribution::{corrections, spread};
 pub(crate) use fence::is_control;
+pub(crate) use hosts::family;
 pub(crate) use machine::excuse;
+pub use tester::BRACKET;
 
 /// A verdict shows at most so many pieces of evidence.
 pub const SHOWN: usize = 20;

@@ -120,7 +120,6 @@ impl Decisions {
             seen = print_of(&altered);
         }
         way.said.doubled += u64::from(twice);
-        way.said.held_back += u64::from(held_back);
         way.reordered(rules.reorder.per_million, received, held_back);
         let at = received.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
         for _ in 0..=u8::from(twice) {

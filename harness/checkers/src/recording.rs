@@ -376,7 +376,7 @@ fn notes(evidence: &Evidence<'_>) -> Vec<String> {
         Fact::Note(note) => Some(note.clone()),
         Fact::Transfer { from, to, ipv6, bytes, intact, error, .. } => {
             let end = error.as_deref().unwrap_or(if *intact { "intact" } else { "altered" });
-            let family = if *ipv6 { "IPv6" } else { "IPv4" };
+            let family = crate::checks::family(*ipv6);
             Some(format!("TCP {from} to {to} over {family}, {bytes} bytes: {end}"))
         }
         _ => None,

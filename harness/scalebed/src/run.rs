@@ -198,9 +198,6 @@ fn in_world(
     Ok((Judged { record, report, interrupted: ran.interrupted }, stalled(history)))
 }
 
-/// The harness stood still, if it does not know the instant of an event better than within so much, ns.
-const VAGUE: u64 = 5_000_000;
-
 /// The stall record: a loop that stood still, the harness's own among them, or packets that the generator skipped because it
 /// did (over 2 ms).
 fn stalled(history: &History) -> bool {
@@ -208,7 +205,7 @@ fn stalled(history: &History) -> bool {
         Fact::Stall { .. } => true,
         // A start is no instant.
         Fact::Operation { event: Some(_), text, before, after, .. } if !text.starts_with("start") => {
-            after.saturating_sub(*before) > VAGUE
+            after.saturating_sub(*before) > scalebed_checkers::BRACKET
         }
         Fact::Generator(report) => report.skipped > 0,
         _ => false,

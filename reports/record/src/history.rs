@@ -155,8 +155,6 @@ pub struct Decided {
     pub truncated: u64,
     /// Of the altered ones, those whose bit lies where taps keep nothing: whether that was done they cannot see.
     pub hidden: u64,
-    /// To be held back.
-    pub held_back: u64,
     /// Each time that a share of frames was to be held back.
     #[serde(default)]
     pub reordered: Vec<Reordered>,
@@ -168,6 +166,14 @@ pub struct Decided {
     pub deviates: u64,
     /// The first of these, in words.
     pub first: Vec<String>,
+}
+
+impl Decided {
+    /// Frames that were to be held back.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.reordered.iter().map(|time| time.held_back).sum()
+    }
 }
 
 /// A time in which a share of frames was to be held back, without another in between.

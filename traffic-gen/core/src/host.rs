@@ -65,8 +65,8 @@ pub struct Host {
     /// Of each of the stacks.
     gateways: Vec<Option<Mac>>,
     ask: Instant,
-    /// Which of the calls were begun.
-    begun: Vec<bool>,
+    /// Indexes of the calls that are not begun.
+    waiting: VecDeque<usize>,
     /// By the tuple of the frames that this host sends.
     conversations: BTreeMap<Flow, Conversation>,
     outputs: VecDeque<Output>,
@@ -79,7 +79,7 @@ impl Host {
     pub fn new(config: HostConfig) -> Self {
         Self {
             gateways: vec![None; config.stacks.len()],
-            begun: vec![false; config.calls.len()],
+            waiting: (0..config.calls.len()).collect(),
             config,
             ask: Instant(0),
             conversations: BTreeMap::new(),
@@ -220,18 +220,19 @@ impl Host {
         self.gateways.iter().any(Option::is_none).then_some(self.ask)
     }
 
-    /// The next call whose way is known, by its index: one family does not wait for the other.
-    fn next_call(&self) -> Option<usize> {
-        let waits = |index: &usize| !self.begun[*index] && self.gateway(self.config.calls[*index].to).is_some();
-        (0..self.config.calls.len()).find(waits)
+    /// The next call whose way is known, by its place among those that wait: one family does not wait for the other.
+    fn next_call(&self) -> Option<(usize, &Call)> {
+        let calls = self.waiting.iter().map(|index| &self.config.calls[*index]).enumerate();
+        calls.into_iter().find(|(_, call)| self.gateway(call.to).is_some())
     }
 
     fn on_time(&mut self) {
         self.ask();
-        while let Some(index) = self.next_call().filter(|index| self.config.calls[*index].at <= self.now) {
-            self.begun[index] = true;
-            if let Some(flow) = self.flow_of(index) {
-                let says = self.config.calls[index].says.clone();
+        while let Some((place, says)) =
+            self.next_call().filter(|(_, call)| call.at <= self.now).map(|(place, call)| (place, call.says.clone()))
+        {
+            let flow = self.waiting.remove(place).and_then(|index| self.flow_of(index));
+            if let Some(flow) = flow {
                 self.conversations.insert(flow, Conversation::new(flow.src, says, self.now));
             }
         }
@@ -242,7 +243,7 @@ impl Host {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let call = self.next_call().map(|index| self.config.calls[index].at);
+        let call = self.next_call().map(|(_, call)| call.at);
         let all = self.conversations.values().filter_map(|conversation| conversation.deadline(self.now));
         all.chain(call).chain(self.asks()).min()
     }

@@ -67,7 +67,7 @@ fn words(all: &[&Decided]) -> String {
         sum(|said| said.doubled),
         sum(|said| said.altered),
         sum(|said| said.truncated),
-        sum(|said| said.held_back),
+        sum(Decided::held_back),
     );
     for (count, what) in [
         (sum(|said| said.hidden), "corrupted behind what taps keep"),

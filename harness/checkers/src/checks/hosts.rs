@@ -56,7 +56,7 @@ pub(super) fn families(evidence: &Evidence<'_>) -> Vec<bool> {
 }
 
 /// Its name.
-pub(super) const fn family(ipv6: bool) -> &'static str {
+pub(crate) const fn family(ipv6: bool) -> &'static str {
     if ipv6 { "IPv6" } else { "IPv4" }
 }
 

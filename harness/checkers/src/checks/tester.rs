@@ -14,8 +14,8 @@ const SKIPPED_SHARE: f64 = 0.05;
 const DOUBT_SHARE: f64 = 0.001;
 /// The 99th percentile of lateness may be this, ns: one probe interval at 200 packets a second.
 const LATE: u64 = 5 * MS;
-/// An event whose instant is known no better than this is no event, ns.
-const BRACKET: u64 = 5 * MS;
+/// An event whose instant is known no better than this is no event, ns: whoever made it stood still.
+pub const BRACKET: u64 = 5 * MS;
 
 /// The generator's health, and the brackets of events.
 pub struct Tester;

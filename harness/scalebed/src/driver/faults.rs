@@ -22,7 +22,7 @@ impl<W: World + ?Sized> Driver<'_, W> {
         let fault = self.faults[index].clone();
         if fault.kind.reach() != Reach::Process {
             self.standing.insert(index);
-            let (node, done) = self.bend(&fault)?;
+            let (node, done) = self.bend(std::slice::from_ref(&fault))?;
             self.operation(None, said(&fault), node, done);
             return Ok(());
         }
@@ -51,7 +51,7 @@ impl<W: World + ?Sized> Driver<'_, W> {
         let fault = self.faults[index].clone();
         if fault.kind.reach() != Reach::Process {
             self.standing.remove(&index);
-            let (node, done) = self.bend(&fault)?;
+            let (node, done) = self.bend(std::slice::from_ref(&fault))?;
             self.operation(None, format!("mend {}", fault.target), node, done);
             return Ok(());
         }
@@ -94,7 +94,7 @@ impl<W: World + ?Sized> Driver<'_, W> {
             }
             names.push(target);
         }
-        let (node, done) = self.bend_all(&begins)?;
+        let (node, done) = self.bend(&begins)?;
         let kinds: Vec<String> = fault.kinds.iter().map(|kind| super::live::word(*kind)).collect();
         Ok((format!("{} on {}", kinds.join(" "), names.join(" ")), node, done, later))
     }
@@ -106,50 +106,35 @@ impl<W: World + ?Sized> Driver<'_, W> {
         let index = self.faults.len();
         self.faults.push(fault.clone());
         self.standing.insert(index);
-        let (_, done) = self.bend(&fault)?;
+        let (_, done) = self.bend(std::slice::from_ref(&fault))?;
         Ok((text, node, done, vec![(at + for_ms * MS, What::Heal(index))]))
     }
 
-    /// [`Self::bend`] for several that begin at one time: what becomes of frames is said at once for all, so that the instant
-    /// of the event is one.
-    fn bend_all(&mut self, faults: &[Fault]) -> Result<(usize, Done), Stop> {
-        let (mut first, mut frames) = (None::<(usize, Done)>, BTreeMap::new());
+    /// Cables as the faults that stand have them, after these stand or none of them stands any more. What becomes of frames is
+    /// said at once for all, so that it is one instant.
+    fn bend(&mut self, faults: &[Fault]) -> Result<(usize, Done), Stop> {
+        let (mut whole, mut frames) = (None::<(usize, Done)>, BTreeMap::new());
+        let mut add = |node: usize, done: Done| whole.get_or_insert((node, done.clone())).1.after = done.after;
         for fault in faults {
-            if fault.kind != Kind::Unplug {
-                let bent = concerned(self.lab, fault);
-                frames.extend(bent.into_iter().map(|(cable, _)| (cable, self.state_of(cable).1)));
-                continue;
+            let bent = concerned(self.lab, fault);
+            if bent.is_empty() {
+                return Err(unknown(fault));
             }
-            let (node, done) = self.bend(fault)?;
-            first.get_or_insert((node, done.clone())).1.after = done.after;
+            for (cable, _) in bent {
+                let (unplugged, settings) = self.state_of(cable);
+                if fault.kind == Kind::Unplug {
+                    let end = self.lab.unplugged_end(&self.lab.cables[cable]);
+                    add(end.node.into(), self.world.set_port(end.node.into(), end.port.into(), !unplugged)?);
+                } else {
+                    frames.insert(cable, settings);
+                }
+            }
         }
         if let Some(&cable) = frames.keys().next() {
-            let node = usize::from(self.lab.unplugged_end(&self.lab.cables[cable]).node);
-            let all: Vec<_> = frames.into_iter().collect();
-            let done = self.world.set_cables(&all)?;
-            first.get_or_insert((node, done.clone())).1.after = done.after;
+            let node = self.lab.unplugged_end(&self.lab.cables[cable]).node;
+            add(node.into(), self.world.set_cables(&frames.into_iter().collect::<Vec<_>>())?);
         }
-        first.ok_or_else(|| Failure::new(exit::BUG, "a fault of no cable").into())
-    }
-
-    /// Cables as the faults that stand have them, after one more of them stands or none of it any more.
-    fn bend(&mut self, fault: &Fault) -> Result<(usize, Done), Stop> {
-        let bent = concerned(self.lab, fault);
-        if bent.is_empty() {
-            return Err(unknown(fault));
-        }
-        let mut at = 0;
-        let mut all = Vec::new();
-        for (cable, _) in bent {
-            let end = self.lab.unplugged_end(&self.lab.cables[cable]);
-            at = usize::from(end.node);
-            let (unplugged, settings) = self.state_of(cable);
-            if fault.kind == Kind::Unplug {
-                return Ok((at, self.world.set_port(at, usize::from(end.port), !unplugged)?));
-            }
-            all.push((cable, settings));
-        }
-        Ok((at, self.world.set_cables(&all)?))
+        whole.ok_or_else(|| Failure::new(exit::BUG, "a fault of no cable").into())
     }
 
     /// What all faults that stand do to a cable: is it unplugged, and what becomes of its frames?

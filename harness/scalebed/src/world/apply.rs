@@ -33,7 +33,7 @@ fn one(sandbox: &mut Sandbox, namespaces: &mut Namespaces, step: &Step) -> Resul
         Step::Cable { a, b, .. } => sandbox.veth(&end(namespaces, a), &end(namespaces, b)),
         Step::Bare { node, interface, .. } => sandbox.stack(namespaces[node], interface, Stack::Cut),
         Step::OffloadsOff { node, interface, .. } => sandbox.offloads_off(namespaces[node], interface),
-        Step::Up { node, interface, .. } => sandbox.set_up(namespaces[node], interface, true).map(|_| ()),
+        Step::Up { node, interface, .. } => sandbox.set_up(namespaces[node], interface, true).map(drop),
         Step::Ipv6 { node, interface, .. } => sandbox.ipv6(namespaces[node], interface),
         Step::Address { node, interface, address, length, .. } => {
             sandbox.address(namespaces[node], interface, *address, *length)

@@ -185,7 +185,7 @@ mod tests {
         let ran = ran();
         for said in ran.decided() {
             assert_eq!((said.put_in, said.deviates), (2_999, 0), "{said:?}");
-            assert!(said.doubled > 20 && said.altered > 20 && said.truncated > 20 && said.held_back > 30, "{said:?}");
+            assert!(said.doubled > 20 && said.altered > 20 && said.truncated > 20 && said.held_back() > 30, "{said:?}");
             assert!(said.late[1] >= MS, "the wire read late: {said:?}");
         }
     }

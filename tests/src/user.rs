@@ -1,0 +1,86 @@
+//! Somebody who types commands at labs that stay up.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use crate::programs;
+
+/// A user with a state folder and a working directory of its own.
+pub struct User {
+    /// It works here.
+    pub place: tempfile::TempDir,
+}
+
+impl Default for User {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl User {
+    /// Of whom nothing is left afterwards.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { place: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// A command as it would be typed, not run yet.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(programs().join("scalebed"));
+        command.args(args).env("SCALEBED_STATE", self.place.path().join("state")).current_dir(self.place.path());
+        command
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// There is no program: `make build` makes it.
+    #[must_use]
+    pub fn types(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("target/release/scalebed, which `make build` makes")
+    }
+
+    /// What a command prints that must succeed.
+    pub fn gets(&self, args: &[&str]) -> String {
+        let output = self.types(args);
+        assert!(output.status.success(), "{args:?}: {}\n{}", output.status, both(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A command that must fail, with one line and this code.
+    pub fn is_told(&self, args: &[&str], code: i32, words: &str) {
+        let output = self.types(args);
+        let text = both(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
+        assert!(text.contains(words) && text.lines().count() == 1, "{args:?}: {text}");
+    }
+
+    /// Of the lab that was brought up last.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn run_directory(&self) -> PathBuf {
+        std::fs::canonicalize(self.place.path().join("runs/latest")).expect("a run directory")
+    }
+
+    /// Waits for events that have these words, in order; whatever was before counts too.
+    pub fn sees(&self, words: &[&str]) {
+        let mut follower = self.command(&["events", "--follow"]).stdout(Stdio::piped()).spawn().expect("a follower");
+        let mut lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines();
+        for word in words {
+            let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(word)));
+            assert!(line.is_some(), "the events ended before {word}");
+        }
+        follower.kill().expect("a kill");
+        follower.wait().expect("an end");
+    }
+}
+
+/// What was said, on both streams.
+#[must_use]
+pub fn both(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
