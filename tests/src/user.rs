@@ -79,6 +79,20 @@ impl User {
     }
 }
 
+/// A test that fails midway leaves no lab either.
+impl Drop for User {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let Ok(all) = self.command(&["status", "--all"]).output() else { return };
+        for line in String::from_utf8_lossy(&all.stdout).lines().skip(1) {
+            let name = line.split_whitespace().next().unwrap_or_default();
+            let _told_if_it_works = self.command(&["down", "--lab", name]).status();
+        }
+    }
+}
+
 /// What was said, on both streams.
 #[must_use]
 pub fn both(output: &Output) -> String {
