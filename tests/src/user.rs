@@ -29,8 +29,14 @@ impl User {
     #[must_use]
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(programs().join("scalebed"));
-        command.args(args).env("SCALEBED_STATE", self.place.path().join("state")).current_dir(self.place.path());
+        command.args(args).env("SCALEBED_STATE", self.state()).current_dir(self.place.path());
         command
+    }
+
+    /// Where its labs are known.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.place.path().join("state")
     }
 
     /// Runs a command to its end.

@@ -47,7 +47,7 @@ fn without_a_lab_every_command_says_so() {
 
 #[test]
 fn netns_a_maestro_lab_from_up_to_down() {
-    if needs_root("netns_a_maestro_lab_from_up_to_down") {
+    if needs_root("netns_a_maestro_lab_from_up_to_down") || !installed("ping") {
         return;
     }
     let before = HostState::capture().expect("the host's state");
@@ -237,7 +237,7 @@ fn wireshark_reads_them(file: &str, frames: &[Vec<u8>]) {
 
 #[test]
 fn netns_two_labs_with_the_same_addresses_at_once() {
-    if needs_root("netns_two_labs_with_the_same_addresses_at_once") {
+    if needs_root("netns_two_labs_with_the_same_addresses_at_once") || !installed("ping") {
         return;
     }
     let user = User::new();

@@ -5,30 +5,25 @@
 use std::path::Path;
 use std::process::Command;
 
+use scalebed_tests::user::User;
 use scalebed_tests::{installed, needs_root, programs};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/live.md");
 
-/// A typist with a folder of its own.
-struct Typist {
-    place: tempfile::TempDir,
-}
-
-impl Typist {
-    fn types(&self, line: &str) -> String {
-        let path = format!("{}:{}", programs().display(), std::env::var("PATH").unwrap_or_default());
-        let output = Command::new("bash")
-            .args(["-c", &line.replace("sudo ", "")])
-            .env("PATH", path)
-            .env("SCALEBED_STATE", self.place.path().join("state"))
-            .current_dir(self.place.path())
-            .output()
-            .expect("bash");
-        assert!(output.status.success(), "{line}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let here = std::fs::canonicalize(self.place.path()).expect("a folder");
-        text.replace(&*here.to_string_lossy(), "/home/you")
-    }
+/// A line of the page, in a shell.
+fn types(user: &User, line: &str) -> String {
+    let path = format!("{}:{}", programs().display(), std::env::var("PATH").unwrap_or_default());
+    let output = Command::new("bash")
+        .args(["-c", &line.replace("sudo ", "")])
+        .env("PATH", path)
+        .env("SCALEBED_STATE", user.state())
+        .current_dir(user.place.path())
+        .output()
+        .expect("bash");
+    assert!(output.status.success(), "{line}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let here = std::fs::canonicalize(user.place.path()).expect("a folder");
+    text.replace(&*here.to_string_lossy(), "/home/you")
 }
 
 /// What differs from day to day does not count: times, digests, the widths of columns that hold them.
@@ -92,8 +87,8 @@ fn netns_the_tour_is_as_it_is_told() {
         return;
     }
     let page = std::fs::read_to_string(PAGE).expect("the page");
-    let typist = Typist { place: tempfile::tempdir().expect("a temporary directory") };
-    let told = retold(&page, |line| typist.types(line));
+    let user = User::new();
+    let told = retold(&page, |line| types(&user, line));
     if std::env::var("SCALEBED_TOUR").is_ok_and(|what| what == "write") {
         std::fs::write(PAGE, told).expect("written");
         return;

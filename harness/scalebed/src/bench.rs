@@ -6,6 +6,7 @@ mod blast;
 mod chains;
 mod simulated;
 
+use std::fmt;
 use std::time::Instant;
 
 use scalebed_netns::{Sandbox, Stack, VethEnd};
@@ -33,7 +34,10 @@ pub fn bench(world: Where) -> Result<u8, Failure> {
         return Err(Failure::new(exit::CAPABILITY, "the bench needs root for its namespaces and raw sockets"));
     }
     let place = tempfile::tempdir().map_err(|error| Failure::new(exit::BUG, error.to_string()))?;
-    println!("64-byte UDP over {} connections, at most 0.1 % loss, medians of {REPEATS}\n", blast::CONNECTIONS);
+    println!(
+        "64-byte UDP over {} connections, at most 0.1 % loss, medians of {REPEATS} (least..most)\n",
+        blast::CONNECTIONS
+    );
     let maestro = measure("maestro", || Chain::maestro(place.path()))?;
     let kernel = measure("kernel", || Chain::kernel(place.path()))?;
     println!("| chain | kpps | CPU of each hop, us a packet |\n|---|---|---|");
@@ -44,7 +48,7 @@ pub fn bench(world: Where) -> Result<u8, Failure> {
     let [switch, wire] = passing(place.path())?;
     println!(
         "CPU of a packet that only passes, us: switch {switch:.2}, wire process {wire:.2}, ratio {:.2}",
-        wire / switch
+        wire.median / switch.median
     );
     let (build, down) = large_lab(place.path())?;
     println!("a lab of {NODES} nodes and {} cables: built in {build:.0} ms, gone after {down:.0} ms", NODES - 1);
@@ -72,7 +76,7 @@ fn measure(name: &str, chain: impl Fn() -> Result<Chain, Failure>) -> Result<Rat
 }
 
 /// CPU of the switch and of the wire process for a packet at the same rate, us: medians of five, in turn.
-fn passing(place: &std::path::Path) -> Result<[f64; 2], Failure> {
+fn passing(place: &std::path::Path) -> Result<[Spread; 2], Failure> {
     let mut spent = [Vec::with_capacity(REPEATS), Vec::with_capacity(REPEATS)];
     for _ in 0..REPEATS {
         for (hop, spent) in [Hop::Switch, Hop::Wire].into_iter().zip(&mut spent) {
@@ -81,11 +85,11 @@ fn passing(place: &std::path::Path) -> Result<[f64; 2], Failure> {
             chain.teardown()?;
         }
     }
-    Ok(spent.map(median))
+    Ok(spent.map(Spread::from))
 }
 
 /// Milliseconds to build a row of namespaces with a cable between neighbours, and to take it down. Medians of five.
-fn large_lab(place: &std::path::Path) -> Result<(f64, f64), Failure> {
+fn large_lab(place: &std::path::Path) -> Result<(Spread, Spread), Failure> {
     let failed = |error: scalebed_netns::Error| Failure::new(exit::APPLY, error.to_string());
     let (mut builds, mut downs) = (Vec::new(), Vec::new());
     for round in 0..REPEATS {
@@ -118,10 +122,27 @@ fn large_lab(place: &std::path::Path) -> Result<(f64, f64), Failure> {
         })?;
         downs.push(began.elapsed().as_secs_f64() * 1000.0);
     }
-    Ok((median(builds), median(downs)))
+    Ok((builds.into(), downs.into()))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[REPEATS / 2]
+/// What repeats measured: on a shared machine one number says little without how far the others were from it.
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl From<Vec<f64>> for Spread {
+    fn from(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self { median: values[REPEATS / 2], least: values[0], most: values[REPEATS - 1] }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = f.precision().unwrap_or(0);
+        let Self { median, least, most } = self;
+        write!(f, "{median:.digits$} ({least:.digits$}..{most:.digits$})")
+    }
 }

@@ -72,6 +72,10 @@ fn run(config: &Config, stop_after: &str) -> Option<(GeneratorReport, String)> {
         eprintln!("skipped: namespaces need root");
         return None;
     }
+    if Command::new("ip").arg("-Version").output().is_err() {
+        eprintln!("skipped: ip (iproute2) is not installed");
+        return None;
+    }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), serde_json::to_vec(config).unwrap()).unwrap();
     let status = Command::new("unshare")

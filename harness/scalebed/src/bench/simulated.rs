@@ -6,7 +6,7 @@ use nix::time::{ClockId, clock_gettime};
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use scalebed_record::Fact;
 
-use super::{REPEATS, median};
+use super::{REPEATS, Spread};
 use crate::driver::{self, Ran, Settings};
 use crate::exit::{self, Failure};
 use crate::files::{self, Loaded};
@@ -29,8 +29,10 @@ pub fn print() -> Result<(), Failure> {
         delivered.push(deliveries(&loaded)?);
         judged.push(seeds(&loaded, cores)?);
     }
-    let (delivered, judged) = (median(delivered), median(judged));
-    println!("simulated world, {SCENARIO}, {PROBES} probes and {POPULATION} flows, medians of {REPEATS}:");
+    let (delivered, judged) = (Spread::from(delivered), Spread::from(judged));
+    println!(
+        "simulated world, {SCENARIO}, {PROBES} probes and {POPULATION} flows, medians of {REPEATS} (least..most):"
+    );
     println!("  {delivered:.0} frame deliveries per second per core");
     println!("  {judged:.2} seeds per second, run and judged, on {cores} cores");
     Ok(())

@@ -100,6 +100,10 @@ pub fn in_namespace(test: &'static str, run: impl FnOnce() + Send + 'static) {
         println!("skipped: {test}: namespaces need root");
         return;
     }
+    if Command::new("ip").arg("-Version").output().is_err() {
+        println!("skipped: {test}: ip (iproute2) is not installed");
+        return;
+    }
     // The thread ends with the test, and the namespace with it.
     let thread = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
