@@ -58,13 +58,15 @@ pub fn soak() -> bool {
     std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak")
 }
 
-/// Whether a program is here; where it is not, says by name that a test could not run.
+/// Whether a program is here; where it is not, says by name that the test could not run.
 #[must_use]
 pub fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|path| path.join(program).exists());
     if !found {
-        println!("skipped: {program}: it is not installed");
+        // A test runs in a thread that has its name.
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        println!("skipped: {test}: {program} is not installed");
     }
     found
 }

@@ -87,7 +87,7 @@ fn it_holds_within_small_bounds() {
 #[test]
 fn it_holds_within_large_bounds() {
     if !std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak") {
-        println!("skipped: takes minutes and 20 GiB; SCALEBED_TIER=soak runs it");
+        println!("skipped: it_holds_within_large_bounds: takes minutes and 20 GiB; SCALEBED_TIER=soak runs it");
         return;
     }
     for (architecture, bounds) in LARGE {

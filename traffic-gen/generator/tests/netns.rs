@@ -66,14 +66,19 @@ fn config(length: u64, traffic: Traffic) -> Config {
     Config { name: "generator".to_owned(), schedule, inside, outside, inside_prefixes: clients }
 }
 
+/// The thread of a test has its name.
+fn test() -> String {
+    std::thread::current().name().unwrap_or("a test").to_owned()
+}
+
 /// Runs the generator; `stop_after`: seconds until it gets a SIGTERM. Returns its report and its events.
 fn run(config: &Config, stop_after: &str) -> Option<(GeneratorReport, String)> {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: namespaces need root");
+        println!("skipped: {}: namespaces need root", test());
         return None;
     }
     if Command::new("ip").arg("-Version").output().is_err() {
-        eprintln!("skipped: ip (iproute2) is not installed");
+        println!("skipped: {}: ip (iproute2) is not installed", test());
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
