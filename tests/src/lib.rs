@@ -24,12 +24,18 @@ pub fn programs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release")
 }
 
-/// Says by name and reason that a test could not run; the caller returns.
+/// Says by name and reason that this test could not run: `scripts/test` collects these lines.
+fn skipped(reason: &str) {
+    // A test runs in a thread that has its name.
+    println!("skipped: {}: {reason}", std::thread::current().name().unwrap_or("a test"));
+}
+
+/// Whether this test needs root and has it not, which is told; the caller returns.
 #[must_use]
-pub fn needs_root(test: &str) -> bool {
+pub fn needs_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        println!("skipped: {test}: needs root for namespaces and raw sockets");
+        skipped("needs root for namespaces and raw sockets");
     }
     !root
 }
@@ -58,15 +64,13 @@ pub fn soak() -> bool {
     std::env::var("SCALEBED_TIER").is_ok_and(|tier| tier == "soak")
 }
 
-/// Whether a program is here; where it is not, says by name that the test could not run.
+/// Whether a program is here; where it is not, that is told.
 #[must_use]
 pub fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|path| path.join(program).exists());
     if !found {
-        // A test runs in a thread that has its name.
-        let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        println!("skipped: {test}: {program} is not installed");
+        skipped(&format!("{program} is not installed"));
     }
     found
 }

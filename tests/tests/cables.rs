@@ -130,7 +130,7 @@ fn told(rules: &Rules, line: &mut Line, from: u32, to: u32) -> (Vec<u32>, usize)
 #[test]
 fn netns_a_cable_loses_doubles_and_alters_the_very_frames_that_its_line_says() {
     const COUNT: u32 = 20_000;
-    if needs_root("netns_a_cable_loses_...") {
+    if needs_root() {
         return;
     }
     let place = tempfile::tempdir().expect("a temporary directory");
@@ -183,7 +183,7 @@ fn netns_a_cable_loses_doubles_and_alters_the_very_frames_that_its_line_says() {
 
 #[test]
 fn netns_a_cable_delays_holds_back_and_cuts_and_is_healed() {
-    if needs_root("netns_a_cable_delays_...") {
+    if needs_root() {
         return;
     }
     let place = tempfile::tempdir().expect("a temporary directory");
@@ -229,7 +229,7 @@ fn netns_a_cable_delays_holds_back_and_cuts_and_is_healed() {
 /// Nodes do not know: a run goes on, and the ledger closes to the last frame though cables lost, doubled and delayed some.
 #[test]
 fn netns_a_run_over_impaired_cables_has_a_ledger_that_closes() {
-    if needs_root("netns_a_run_over_impaired_...") {
+    if needs_root() {
         return;
     }
     let place = tempfile::tempdir().expect("a temporary directory");
@@ -428,7 +428,7 @@ fn what_one_cable_doubles_is_not_held_against_the_next() {
 
 #[test]
 fn netns_a_lab_may_have_impaired_cables() {
-    if needs_root("netns_a_lab_may_have_impaired_cables") {
+    if needs_root() {
         return;
     }
     let (lab, scenario) = impaired();

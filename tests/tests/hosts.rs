@@ -217,30 +217,28 @@ fn serve(listener: &TcpListener) -> std::io::Result<()> {
 
 #[test]
 fn netns_ping_curl_and_iperf3_work_through_maestro() {
-    if !needs_root("netns_ping_curl_and_iperf3_work_through_maestro") {
+    if !needs_root() {
         works_through("maestro/steady");
     }
 }
 
 #[test]
 fn netns_ping_curl_and_iperf3_work_through_elasticxl() {
-    if !needs_root("netns_ping_curl_and_iperf3_work_through_elasticxl") {
+    if !needs_root() {
         works_through("elasticxl/steady");
     }
 }
 
 #[test]
 fn netns_maestro_breaks_what_may_be_broken_and_tells_of_what_is_too_big() {
-    let test = "netns_maestro_breaks_what_may_be_broken_and_tells_of_what_is_too_big";
-    if !needs_root(test) && installed("ping") {
+    if !needs_root() && installed("ping") {
         narrows("maestro/steady", "maestro-single-site");
     }
 }
 
 #[test]
 fn netns_elasticxl_breaks_what_may_be_broken_and_tells_of_what_is_too_big() {
-    let test = "netns_elasticxl_breaks_what_may_be_broken_and_tells_of_what_is_too_big";
-    if !needs_root(test) && installed("ping") {
+    if !needs_root() && installed("ping") {
         narrows("elasticxl/steady", "elasticxl-single-site");
     }
 }

@@ -65,7 +65,7 @@ fn kill_one(number: u64, out: &Path) {
 
 #[test]
 fn netns_sigkill_at_random_instants_leaves_nothing() {
-    if needs_root("netns_sigkill_at_random_instants_leaves_nothing") {
+    if needs_root() {
         return;
     }
     let before = HostState::capture().expect("the host's state");
@@ -77,7 +77,7 @@ fn netns_sigkill_at_random_instants_leaves_nothing() {
 
 #[test]
 fn netns_the_host_is_as_it_was_after_a_run_that_failed_and_can_be_replayed() {
-    if needs_root("netns_the_host_is_as_it_was_after_a_run_that_failed_and_can_be_replayed") {
+    if needs_root() {
         return;
     }
     let before = HostState::capture().expect("the host's state");
@@ -107,7 +107,7 @@ fn the_journals_are_there_and_replay(out: &Path) {
 
 #[test]
 fn netns_two_runs_at_once_do_not_see_each_other() {
-    if needs_root("netns_two_runs_at_once_do_not_see_each_other") {
+    if needs_root() {
         return;
     }
     let place = tempfile::tempdir().expect("a temporary directory");
@@ -124,7 +124,7 @@ fn netns_two_runs_at_once_do_not_see_each_other() {
 
 #[test]
 fn netns_an_interrupt_tears_down_and_still_writes_what_was_seen() {
-    if needs_root("netns_an_interrupt_tears_down_and_still_writes_what_was_seen") {
+    if needs_root() {
         return;
     }
     let place = tempfile::tempdir().expect("a temporary directory");

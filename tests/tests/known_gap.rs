@@ -82,7 +82,7 @@ fn until(at: u64) {
 
 #[test]
 fn netns_a_known_gap_reads_true() {
-    if needs_root("netns_a_known_gap_reads_true") {
+    if needs_root() {
         return;
     }
     // As in a run: where the generator skipped packets a gap that reads false says nothing, and it is asked again at most

@@ -28,7 +28,7 @@ pub(crate) use distribution::{corrections, spread};
 pub(crate) use fence::is_control;
 pub(crate) use hosts::family;
 pub(crate) use machine::excuse;
-pub use tester::BRACKET;
+pub use tester::stalled;
 
 /// A verdict shows at most so many pieces of evidence.
 pub const SHOWN: usize = 20;

@@ -32,7 +32,7 @@ mod states;
 #[cfg(test)]
 mod tests;
 
-pub use checks::BRACKET;
+pub use checks::stalled;
 pub use evidence::Evidence;
 pub use recording::topology;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use scalebed_record::{Fact, History, Outcome, Record};
+use scalebed_record::{Outcome, Record};
 
 use crate::driver::{self, Settings};
 use crate::environment::{self, Machine, STOLEN};
@@ -195,21 +195,7 @@ fn in_world(
         .map_err(|error| Failure::new(exit::BUG, format!("journals: {error}")))?;
     let report = dir.write_report(&record).map_err(|error| Failure::new(exit::BUG, format!("report: {error}")))?;
     progress.verdicts(&record);
-    Ok((Judged { record, report, interrupted: ran.interrupted }, stalled(history)))
-}
-
-/// The stall record: a loop that stood still, the harness's own among them, or packets that the generator skipped because it
-/// did (over 2 ms).
-fn stalled(history: &History) -> bool {
-    history.entries.iter().any(|entry| match &entry.fact {
-        Fact::Stall { .. } => true,
-        // A start is no instant.
-        Fact::Operation { event: Some(_), text, before, after, .. } if !text.starts_with("start") => {
-            after.saturating_sub(*before) > scalebed_checkers::BRACKET
-        }
-        Fact::Generator(report) => report.skipped > 0,
-        _ => false,
-    })
+    Ok((Judged { record, report, interrupted: ran.interrupted }, scalebed_checkers::stalled(history)))
 }
 
 /// A line a phase: rewritten in place on a terminal until the phase ends, plain elsewhere.

@@ -222,17 +222,15 @@ impl Host {
 
     /// The next call whose way is known, by its place among those that wait: one family does not wait for the other.
     fn next_call(&self) -> Option<(usize, &Call)> {
-        let calls = self.waiting.iter().map(|index| &self.config.calls[*index]).enumerate();
-        calls.into_iter().find(|(_, call)| self.gateway(call.to).is_some())
+        let mut calls = self.waiting.iter().map(|index| &self.config.calls[*index]).enumerate();
+        calls.find(|(_, call)| self.gateway(call.to).is_some())
     }
 
     fn on_time(&mut self) {
         self.ask();
-        while let Some((place, says)) =
-            self.next_call().filter(|(_, call)| call.at <= self.now).map(|(place, call)| (place, call.says.clone()))
-        {
-            let flow = self.waiting.remove(place).and_then(|index| self.flow_of(index));
-            if let Some(flow) = flow {
+        while let Some((place, call)) = self.next_call().filter(|(_, call)| call.at <= self.now) {
+            let says = call.says.clone();
+            if let Some(flow) = self.waiting.remove(place).and_then(|index| self.flow_of(index)) {
                 self.conversations.insert(flow, Conversation::new(flow.src, says, self.now));
             }
         }

@@ -1,7 +1,7 @@
 //! Was the tester itself fit to judge?
 
 use scalebed_record::traffic::GeneratorReport;
-use scalebed_record::{Fact, FlowKind, Verdict};
+use scalebed_record::{Fact, FlowKind, History, Verdict};
 
 use super::Said;
 use crate::evidence::{Evidence, MS};
@@ -15,7 +15,22 @@ const DOUBT_SHARE: f64 = 0.001;
 /// The 99th percentile of lateness may be this, ns: one probe interval at 200 packets a second.
 const LATE: u64 = 5 * MS;
 /// An event whose instant is known no better than this is no event, ns: whoever made it stood still.
-pub const BRACKET: u64 = 5 * MS;
+const BRACKET: u64 = 5 * MS;
+
+/// The stall record: a loop that stood still, the harness's own among them, or packets that the generator skipped because it
+/// did (over 2 ms).
+#[must_use]
+pub fn stalled(history: &History) -> bool {
+    history.entries.iter().any(|entry| match &entry.fact {
+        Fact::Stall { .. } => true,
+        // A start is no instant.
+        Fact::Operation { event: Some(_), text, before, after, .. } if !text.starts_with("start") => {
+            after.saturating_sub(*before) > BRACKET
+        }
+        Fact::Generator(report) => report.skipped > 0,
+        _ => false,
+    })
+}
 
 /// The generator's health, and the brackets of events.
 pub struct Tester;

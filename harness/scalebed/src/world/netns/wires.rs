@@ -96,8 +96,8 @@ impl Wires {
         let changes: Vec<Change> = cables.iter().map(|(cable, settings)| (*cable as u64, *settings)).collect();
         let json = serde_json::to_string(&changes).map_err(|error| broke(&format!("{WIRES}: {error}")))?;
         let status = control::configure(&self.socket(), &json).map_err(|error| broke(&format!("{WIRES}: {error}")))?;
-        match status.counters.get("refused") {
-            Some(0) => Ok(status.counters.get("configured").copied().unwrap_or(0)),
+        match ["refused", "configured"].map(|name| status.counters.get(name)) {
+            [Some(0), Some(&at)] => Ok(at),
             _ => Err(broke(&format!("{WIRES} did not take the settings of cables {cables:?}"))),
         }
     }
