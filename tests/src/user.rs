@@ -55,12 +55,14 @@ impl User {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// A command that must fail, with one line and this code.
-    pub fn is_told(&self, args: &[&str], code: i32, words: &str) {
+    /// What a command prints that must fail, with one line and this code.
+    pub fn is_told(&self, args: &[&str], code: i32, words: &str) -> String {
         let output = self.types(args);
         let text = both(&output);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
         assert!(text.contains(words) && text.lines().count() == 1, "{args:?}: {text}");
+        assert!(!text.contains("os error"), "an errno is no clear line: {args:?}: {text}");
+        text
     }
 
     /// Of the lab that was brought up last.

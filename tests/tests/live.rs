@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pcap_file::pcapng::{Block, PcapNgReader};
 use scalebed_engine::Rng;
@@ -304,6 +304,27 @@ fn netns_sigkill_of_a_keeper_leaves_nothing() {
     assert!(built * 10 >= instants() * 8, "only {built} of {} keepers had built anything", instants());
     let differences = before.diff(&HostState::capture().expect("the host's state"));
     assert!(differences.is_empty(), "{differences:#?}");
+}
+
+/// From the first instant on, while the kernel still closes what it had open, and until it is forgotten.
+#[test]
+fn netns_a_keeper_that_was_killed_is_told() {
+    if needs_root() {
+        return;
+    }
+    let user = User::new();
+    let (mut child, folder) = keeper(&user, "dead");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line.contains("ready"))), "it came up");
+    child.kill().expect("a kill");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !user.is_told(&["status"], 26, "the keeper of `dead`").contains("was killed") {
+        assert!(Instant::now() < deadline, "its lab does not end");
+    }
+    child.wait().expect("an end");
+    assert!(nothing_left(&folder, "after a kill"));
+    assert!(user.gets(&["down", "--lab", "dead"]).contains("it is forgotten"));
+    user.is_told(&["status"], 26, "no lab is up");
 }
 
 /// Starts a keeper and kills it at an instant of its own, while it builds, boots or serves. A command that runs on one of

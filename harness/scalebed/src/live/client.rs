@@ -31,6 +31,13 @@ fn silent(place: &Place, error: &io::Error) -> Failure {
     let text = match error.kind() {
         // It lives and has no socket yet.
         io::ErrorKind::NotFound => format!("`{}` is being brought up, or taken down", place.name),
+        // The kernel closes a keeper's taps one by one, its socket before them and the lock on its card after: for a second.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            format!(
+                "the keeper of `{}` (process {}) ended, and its lab is ending with it",
+                place.name, place.card.keeper
+            )
+        }
         io::ErrorKind::WouldBlock => format!("the keeper of `{}` does not answer", place.name),
         _ => format!("the keeper of `{}`: {error}", place.name),
     };
